@@ -1,0 +1,1 @@
+"""dectl: the platform from a terminal; a client of HTTP and NATS, nothing more."""

@@ -1,0 +1,6 @@
+"""Start the embedded platform's command line: ``python -m embedded up``."""
+
+from embedded.commands import app
+
+if __name__ == "__main__":
+    app(prog_name="just")

@@ -1,0 +1,86 @@
+# Every verb of the project; run them as `./just VERB`. `$@` keeps quotes and spaces.
+
+set positional-arguments
+
+python_folders := "libs services cli deploy tests tools"
+
+# List the recipes
+@_default:
+    just --justfile "{{ justfile() }}" --list --unsorted
+
+# Start NATS, the services and the console; run a first task
+@up *ARGS:
+    python -m embedded up "$@"
+
+# Stop what `up` started
+@down *ARGS:
+    python -m embedded down "$@"
+
+# Show the services' logs
+@logs *ARGS:
+    python -m embedded logs "$@"
+
+# Walk through what the platform does
+@demo *ARGS:
+    python -m embedded demo "$@"
+
+# Give an employee a task: ./just task "Summarise this week's invoices"
+@task *ARGS:
+    dectl task run "$@"
+
+# The command line client
+@dectl *ARGS:
+    dectl "$@"
+
+# Format the code
+@fmt:
+    ruff check --quiet --fix-only --select I {{ python_folders }}
+    ruff format {{ python_folders }}
+
+# Formatting, lint, types, import rules and tidiness
+@check:
+    ruff format --check {{ python_folders }}
+    ruff check {{ python_folders }}
+    pyright
+    lint-imports
+    pytest tests/tidy
+
+# Exactly what CI runs
+@test: check
+    pytest -n 2 --dist loadgroup --ignore tests/tidy
+
+# Golden wire samples, and the suites against real servers
+@contract *ARGS:
+    pytest tests/contract "$@"
+
+# Run the simulation: ./just simulate SEED
+@simulate *ARGS:
+    python -m testkit.simulate "$@"
+
+# Prove the promises under load and faults
+@prove *ARGS:
+    python -m testkit.prove "$@"
+
+# Measure
+@bench *ARGS:
+    python -m testkit.bench "$@"
+
+# Import each service with only what it declares
+@isolate *ARGS:
+    python tools/isolate.py "$@"
+
+# Regenerate openapi.json and the subject documents
+@docs *ARGS:
+    python tools/docs.py "$@"
+
+# Compile requirements.in into requirements.lock; --upgrade takes newer releases
+@lock *ARGS:
+    sh tools/lock.sh "$@"
+
+# Start a decision record: ./just new-decision "Title"
+@new-decision *TITLE:
+    python tools/new_decision.py "$@"
+
+# Bring the databases to the newest schema
+@migrate *ARGS:
+    python -m embedded migrate "$@"

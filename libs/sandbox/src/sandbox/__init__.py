@@ -1,0 +1,1 @@
+"""The sandbox vendor: a stand-in for OpenAI and Anthropic that computes its answers."""

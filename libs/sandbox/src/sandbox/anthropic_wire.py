@@ -1,0 +1,230 @@
+"""Anthropic's messages: requests read, messages, events, errors written."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from sandbox import tokens
+from sandbox.anthropic_request import parse_request
+from sandbox.conversation import Conversation, Finish
+from sandbox.limits import Allowance
+from sandbox.payload import (
+    Failure,
+    FailureKind,
+    Json,
+    JsonObject,
+    bad_request,
+    compact,
+)
+from sandbox.tokens import PieceKind
+from sandbox.wire import Event, Reply
+
+MODELS: Final = ("sandbox-claude", "sandbox-claude-small")
+CREATED: Final = "2026-01-01T00:00:00Z"
+_STOP: Final = {
+    Finish.STOP: "end_turn",
+    Finish.STOP_SEQUENCE: "stop_sequence",
+    Finish.LENGTH: "max_tokens",
+    Finish.TOOL_CALLS: "tool_use",
+}
+_FAILURES: Final = {
+    FailureKind.BAD_REQUEST: (400, "invalid_request_error"),
+    FailureKind.UNAUTHENTICATED: (401, "authentication_error"),
+    FailureKind.NO_MODEL: (404, "not_found_error"),
+    FailureKind.NOT_FOUND: (404, "not_found_error"),
+    FailureKind.TOO_LARGE: (413, "request_too_large"),
+    FailureKind.RATE_LIMITED: (429, "rate_limit_error"),
+    FailureKind.OVERLOADED: (529, "overloaded_error"),
+    FailureKind.SERVER_ERROR: (500, "api_error"),
+    FailureKind.UNAVAILABLE: (503, "api_error"),
+}
+
+
+@dataclass(frozen=True)
+class AnthropicWire:
+    """The protocol that the anthropic SDK speaks to ``/v1/messages``."""
+
+    name: str = "anthropic"
+    models: tuple[str, ...] = MODELS
+
+    def key_of(self, headers: Mapping[str, str]) -> str:
+        """Return ``x-api-key``, or the bearer token, empty when there is neither."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        bearer = token if scheme.lower() == "bearer" else ""
+        return (headers.get("x-api-key") or bearer).strip()
+
+    def parse(self, body: JsonObject, headers: Mapping[str, str]) -> Conversation:
+        """Read a request; the version header is mandatory."""
+        if "anthropic-version" not in headers:
+            message = "anthropic-version: header is required"
+            raise bad_request(message, "anthropic-version")
+        return parse_request(body)
+
+    def render(self, reply: Reply) -> JsonObject:
+        """Write a ``message``."""
+        answer = reply.answer
+        content: list[Json] = []
+        if answer.text:
+            content.append({"type": "text", "text": answer.text, "citations": None})
+        for index, call in enumerate(answer.calls):
+            content.append(
+                {**_tool_use(reply, index), "input": call.arguments},
+            )
+        return {
+            **_head(reply),
+            "content": content,
+            "stop_reason": _STOP[answer.finish],
+            "stop_sequence": answer.stopped_by,
+            "usage": _usage(reply, reply.usage.output_tokens),
+        }
+
+    def stream(self, reply: Reply) -> Iterator[Event]:
+        """Write the events from ``message_start`` to ``message_stop``."""
+        opening: JsonObject = {
+            **_head(reply),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": _usage(reply, 1),
+        }
+        yield _event("message_start", {"message": opening}, 0)
+        spent, block = reply.usage.reasoning_tokens, -1
+        for piece in tokens.pieces(reply.answer, spent):
+            before, spent = spent, piece.tokens_so_far
+            kind = piece.kind
+            starts = kind is PieceKind.CALL_START or block < 0
+            if starts:
+                if block >= 0:
+                    yield _event("content_block_stop", {"index": block}, before)
+                block += 1
+                start: JsonObject = {"type": "text", "text": ""}
+                if kind is PieceKind.CALL_START:
+                    start = {**_tool_use(reply, piece.call_index), "input": {}}
+                opened: JsonObject = {"index": block, "content_block": start}
+                is_call = kind is PieceKind.CALL_START
+                so_far = spent if is_call else before
+                yield _event("content_block_start", opened, so_far)
+                if block == 0:
+                    yield _event("ping", {}, so_far)
+            match kind:
+                case PieceKind.CALL_START:
+                    continue
+                case PieceKind.TEXT:
+                    delta: JsonObject = {"type": "text_delta", "text": piece.text}
+                case PieceKind.CALL_ARGUMENTS:
+                    delta = {"type": "input_json_delta", "partial_json": piece.text}
+            part: JsonObject = {"index": block, "delta": delta}
+            yield _event("content_block_delta", part, spent)
+        if block >= 0:
+            yield _event("content_block_stop", {"index": block}, spent)
+        yield from _ending(reply, spent)
+
+    def stream_failure(self, failure: Failure, request_id: str) -> bytes:
+        """Write ``event: error``, as it comes after a 200."""
+        _, envelope = self.render_failure(failure, request_id)
+        return f"event: error\ndata: {compact(envelope)}\n\n".encode()
+
+    def render_failure(
+        self, failure: Failure, request_id: str
+    ) -> tuple[int, JsonObject]:
+        """Return the status and ``{"type": "error", …}``."""
+        status, kind = _FAILURES[failure.kind]
+        return status, {
+            "type": "error",
+            "error": {"type": kind, "message": failure.message},
+            "request_id": request_id,
+        }
+
+    def headers(self, request_id: str, allowance: Allowance) -> dict[str, str]:
+        """Return Anthropic's headers; resets are RFC 3339."""
+        reset = datetime.fromtimestamp(allowance.reset_at, UTC)
+        moment = reset.strftime("%Y-%m-%dT%H:%M:%SZ")
+        headers = {
+            "request-id": request_id,
+            "anthropic-organization-id": "sandbox",
+            "anthropic-ratelimit-requests-limit": str(allowance.requests_limit),
+            "anthropic-ratelimit-requests-remaining": str(
+                max(allowance.requests_left, 0)
+            ),
+            "anthropic-ratelimit-requests-reset": moment,
+        }
+        for kind in ("tokens", "input-tokens", "output-tokens"):
+            name = f"anthropic-ratelimit-{kind}"
+            headers[f"{name}-limit"] = str(allowance.tokens_limit)
+            headers[f"{name}-remaining"] = str(max(allowance.tokens_left, 0))
+            headers[f"{name}-reset"] = moment
+        return headers
+
+    def model_list(self) -> JsonObject:
+        """Write ``GET /v1/models``."""
+        return {
+            "data": [self.model_entry(model) for model in self.models],
+            "has_more": False,
+            "first_id": self.models[0],
+            "last_id": self.models[-1],
+        }
+
+    def model_entry(self, model: str) -> JsonObject:
+        """Write one model."""
+        return {
+            "type": "model",
+            "id": model,
+            "display_name": f"{model} (sandbox)",
+            "created_at": CREATED,
+            "lifecycle": "active",
+        }
+
+
+def _ending(reply: Reply, spent: int) -> Iterator[Event]:
+    """Write the cumulative usage with the stop reason, then the stop."""
+    delta: JsonObject = {
+        "stop_reason": _STOP[reply.answer.finish],
+        "stop_sequence": reply.answer.stopped_by,
+    }
+    usage = _usage(reply, reply.usage.output_tokens)
+    del usage["cache_creation"], usage["service_tier"]
+    final: JsonObject = {"delta": delta, "usage": usage}
+    yield _event("message_delta", final, spent, reports_usage=True)
+    yield _event("message_stop", {}, spent, reports_usage=True)
+
+
+def _head(reply: Reply) -> JsonObject:
+    return {
+        "id": f"msg_{reply.request_id.removeprefix('req_')}",
+        "type": "message",
+        "role": "assistant",
+        "model": reply.conversation.model,
+    }
+
+
+def _tool_use(reply: Reply, index: int) -> JsonObject:
+    return {
+        "type": "tool_use",
+        "id": f"toolu_{reply.request_id.removeprefix('req_')}{index:02}",
+        "name": reply.answer.calls[index].name,
+    }
+
+
+def _event(
+    kind: str, body: JsonObject, so_far: int, *, reports_usage: bool = False
+) -> Event:
+    data = compact({"type": kind, **body})
+    return Event(f"event: {kind}\ndata: {data}\n\n".encode(), so_far, reports_usage)
+
+
+def _usage(reply: Reply, output_tokens: int) -> JsonObject:
+    """Input tokens exclude what the cache read or wrote."""
+    usage = reply.usage
+    cached = usage.cache_read_tokens + usage.cache_write_tokens
+    return {
+        "input_tokens": usage.input_tokens - cached,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cache_read_tokens,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write_tokens,
+            "ephemeral_1h_input_tokens": 0,
+        },
+        "output_tokens": output_tokens,
+        "service_tier": "standard",
+    }

@@ -1,0 +1,265 @@
+"""The vendor: admits calls on both protocols and keeps a ledger row of each."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from aiohttp import web
+
+from sandbox import brain, tokens
+from sandbox.anthropic_wire import AnthropicWire
+from sandbox.call import CallRecord, Delivery, Latency, deliver
+from sandbox.conversation import Conversation
+from sandbox.faults import Fault, Faults
+from sandbox.ledger import EndState, Ledger
+from sandbox.limits import Limits
+from sandbox.openai_wire import OpenAIWire
+from sandbox.payload import (
+    Failure,
+    FailureKind,
+    JsonObject,
+    RequestRefused,
+    bad_request,
+    compact,
+    parse_object,
+)
+from sandbox.prefix_cache import PrefixCache
+from sandbox.wire import Reply, Usage, Wire
+from sandbox.world import World
+
+OPENAI: Final = OpenAIWire()
+ANTHROPIC: Final = AnthropicWire()
+BODY_TIMEOUT_S: Final = 60.0
+CLIENT_REQUEST_ID: Final = "x-client-request-id"
+
+
+@dataclass
+class Vendor:
+    """
+    One sandbox vendor.
+
+    ``key`` is the only API key that is let in; without it any non-empty one is.
+    """
+
+    ledger: Ledger
+    limits: Limits
+    cache: PrefixCache
+    key: str | None = None
+    latency: Latency = field(default_factory=Latency)
+    faults: Faults = field(default_factory=Faults)
+    world: World = field(default_factory=World)
+    open_calls: dict[str, CallRecord] = field(default_factory=dict[str, CallRecord])
+
+    async def chat_completions(self, request: web.Request) -> web.StreamResponse:
+        """``POST /v1/chat/completions``."""
+        return await self._serve(request, OPENAI)
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        """``POST /v1/messages``."""
+        return await self._serve(request, ANTHROPIC)
+
+    async def count_tokens(self, request: web.Request) -> web.StreamResponse:
+        """``POST /v1/messages/count_tokens``: costs nothing, leaves no row."""
+        try:
+            self._authenticate(request, ANTHROPIC)
+            body = parse_object(await request.read())
+            asked = ANTHROPIC.parse({"max_tokens": 1, **body}, request.headers)
+        except RequestRefused as refused:
+            return self._refuse(request, ANTHROPIC, refused.failure)
+        return web.json_response({"input_tokens": tokens.count_input(asked)})
+
+    async def list_models(self, request: web.Request) -> web.StreamResponse:
+        """``GET /v1/models``, in the protocol of who asks."""
+        wire = wire_of(request)
+        try:
+            self._authenticate(request, wire)
+        except RequestRefused as refused:
+            return self._refuse(request, wire, refused.failure)
+        return web.json_response(wire.model_list())
+
+    async def show_model(self, request: web.Request) -> web.StreamResponse:
+        """``GET /v1/models/{model}``."""
+        wire, model = wire_of(request), request.match_info["model"]
+        try:
+            self._authenticate(request, wire)
+            require_model(wire, model)
+        except RequestRefused as refused:
+            return self._refuse(request, wire, refused.failure)
+        return web.json_response(wire.model_entry(model))
+
+    async def unknown(self, request: web.Request) -> web.StreamResponse:
+        """Answer every other path below ``/v1``."""
+        text = f"Unknown request URL: {request.method} {request.path}."
+        failure = Failure(FailureKind.NOT_FOUND, text)
+        return self._refuse(request, wire_of(request), failure)
+
+    async def _serve(self, request: web.Request, wire: Wire) -> web.StreamResponse:
+        record = CallRecord(
+            request_id=f"req_{self.world.new_id()}",
+            client_request_id=request.headers.get(CLIENT_REQUEST_ID, ""),
+            protocol=wire.name,
+            started_at=self.world.now(),
+        )
+        self.open_calls[record.request_id] = record
+        try:
+            return await self._answer(request, wire, record)
+        except RequestRefused as refused:
+            record.end_state = EndState.ERROR
+            return self._refuse(request, wire, refused.failure, record)
+        except ConnectionError:
+            # The client is gone: the record says so already, nobody is left to tell.
+            return web.Response(status=499)
+        finally:
+            del self.open_calls[record.request_id]
+            now = self.world.now()
+            key = wire.key_of(request.headers)
+            self.limits.spend(key, record.output_tokens, now)
+            self.ledger.add(record.row(self.ledger.next_sequence, now))
+
+    async def _answer(
+        self, request: web.Request, wire: Wire, record: CallRecord
+    ) -> web.StreamResponse:
+        key = self._authenticate(request, wire)
+        conversation = await self._read(request, wire, record)
+        fault = self.faults.pick(
+            request.headers.get("x-sandbox-fault"), wire.name, conversation
+        )
+        record.fault = fault.name if fault else ""
+        refuse_by(fault)
+        prompt = tokens.count_input(conversation)
+        allowance = self.limits.admit(key, prompt, self.world.now())
+        if allowance.is_spent:
+            wait = f"{allowance.reset_s:.0f}"
+            text = f"Rate limit reached for {conversation.model}. Try again in {wait}s."
+            headers = (("retry-after", wait),)
+            raise RequestRefused(
+                Failure(FailureKind.RATE_LIMITED, text, headers=headers)
+            )
+        reply = self._think(key, wire, conversation, record, prompt)
+        delivery = Delivery(
+            request=request,
+            wire=wire,
+            reply=reply,
+            record=record,
+            latency=self._latency_of(request),
+            fault=fault,
+            headers=wire.headers(record.request_id, allowance),
+            world=self.world,
+        )
+        return await deliver(delivery)
+
+    async def _read(
+        self, request: web.Request, wire: Wire, record: CallRecord
+    ) -> Conversation:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                data = await request.read()
+        except web.HTTPRequestEntityTooLarge as cause:
+            text = "The request exceeds the maximum size of 32 MiB."
+            raise RequestRefused(Failure(FailureKind.TOO_LARGE, text)) from cause
+        except TimeoutError as cause:
+            text = f"The body did not arrive within {BODY_TIMEOUT_S:.0f} s."
+            raise bad_request(text) from cause
+        conversation = wire.parse(parse_object(data), request.headers)
+        record.model, record.stream = conversation.model, conversation.stream
+        require_model(wire, conversation.model)
+        return conversation
+
+    def _think(
+        self,
+        key: str,
+        wire: Wire,
+        conversation: Conversation,
+        record: CallRecord,
+        prompt: int,
+    ) -> Reply:
+        answer = brain.answer(conversation)
+        answer = tokens.cut_to_length(
+            answer, conversation.tokens_max, conversation.stop
+        )
+        reasoning = tokens.count_reasoning(conversation)
+        read, written = self.cache.look_up(key, conversation)
+        if wire is OPENAI:
+            written = 0  # caching is automatic there, and writing is not billed
+        elif not conversation.cache_asked:
+            read = written = 0
+        spent = tokens.count_output(answer, reasoning)
+        record.usage = Usage(prompt, spent, read, written, reasoning)
+        created = int(record.started_at)
+        return Reply(record.request_id, created, conversation, answer, record.usage)
+
+    def _latency_of(self, request: web.Request) -> Latency:
+        """Take the latency in force, the first token's overruled by a header."""
+        header = request.headers.get("x-sandbox-latency-ms", "")
+        if header.isdigit():
+            return replace(self.latency, first_ms=float(header))
+        return self.latency
+
+    def _authenticate(self, request: web.Request, wire: Wire) -> str:
+        key = wire.key_of(request.headers)
+        if not key or self.key not in (None, key):
+            text = "Incorrect or missing API key. Any non-empty key serves by default."
+            raise RequestRefused(Failure(FailureKind.UNAUTHENTICATED, text))
+        return key
+
+    def _refuse(
+        self,
+        request: web.Request,
+        wire: Wire,
+        failure: Failure,
+        record: CallRecord | None = None,
+    ) -> web.Response:
+        request_id = record.request_id if record else f"req_{self.world.new_id()}"
+        status, envelope = wire.render_failure(failure, request_id)
+        if record:
+            record.status = status
+        allowance = self.limits.look(wire.key_of(request.headers), self.world.now())
+        headers = {**wire.headers(request_id, allowance), **dict(failure.headers)}
+        return json_reply(envelope, status, headers)
+
+
+def refuse_by(fault: Fault | None) -> None:
+    """
+    Refuse the call if its fault says so.
+
+    Raises:
+        RequestRefused: The fault is a refusal.
+    """
+    if fault and fault.behaviour.refusal and not fault.behaviour.disturbance:
+        raise RequestRefused(fault.behaviour.refusal)
+
+
+def wire_of(request: web.Request) -> Wire:
+    """Tell the protocols apart where the path does not."""
+    is_anthropic = "anthropic-version" in request.headers
+    return ANTHROPIC if is_anthropic else OPENAI
+
+
+def require_model(wire: Wire, model: str) -> None:
+    """
+    Check that the model exists.
+
+    Raises:
+        RequestRefused: It does not, or none was named.
+    """
+    if not model:
+        text = "you must provide a model parameter"
+        raise bad_request(text, "model")
+    if model not in wire.models:
+        text = (
+            f"The model `{model}` does not exist or you do not have access to it. "
+            f"The sandbox has: {', '.join(wire.models)}."
+        )
+        raise RequestRefused(Failure(FailureKind.NO_MODEL, text, "model"))
+
+
+def json_reply(
+    body: JsonObject, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Write a JSON body."""
+    return web.Response(
+        body=compact(body).encode(),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+    )

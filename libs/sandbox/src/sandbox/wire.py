@@ -1,0 +1,102 @@
+"""What a protocol must be able to do: the port between the server and a wire."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sandbox.conversation import Answer, Conversation
+from sandbox.limits import Allowance
+from sandbox.payload import Failure, Json, JsonObject
+
+
+@dataclass(frozen=True)
+class Usage:
+    """
+    Token counts of one call, as billed.
+
+    ``input_tokens`` is the whole prompt; ``cache_read`` and ``cache_write`` are
+    parts of it; ``reasoning_tokens`` is a part of ``output_tokens``.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """All that a protocol needs to write an answer down."""
+
+    request_id: str
+    created: int
+    conversation: Conversation
+    answer: Answer
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Event:
+    """
+    One server-sent event.
+
+    ``output_tokens`` counts what was generated up to and with it;
+    ``reports_usage`` says that the final usage is in it.
+    """
+
+    data: bytes
+    output_tokens: int
+    reports_usage: bool = False
+
+
+class Wire(Protocol):
+    """A vendor's protocol: requests in, bodies, events, errors and headers out."""
+
+    @property
+    def name(self) -> str:
+        """The protocol's name in ledger and fault rules."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models on offer."""
+        ...
+
+    def key_of(self, headers: Mapping[str, str]) -> str:
+        """Return the API key, empty when there is none."""
+        ...
+
+    def parse(self, body: JsonObject, headers: Mapping[str, str]) -> Conversation:
+        """Read a request; RequestRefused when it breaks the protocol."""
+        ...
+
+    def render(self, reply: Reply) -> JsonObject:
+        """Write the answer as one body, usage included."""
+        ...
+
+    def stream(self, reply: Reply) -> Iterator[Event]:
+        """Write the answer as server-sent events."""
+        ...
+
+    def stream_failure(self, failure: Failure, request_id: str) -> bytes:
+        """Write an error as an event inside a stream that began with 200."""
+        ...
+
+    def render_failure(
+        self, failure: Failure, request_id: str
+    ) -> tuple[int, JsonObject]:
+        """Return the status and the error envelope."""
+        ...
+
+    def headers(self, request_id: str, allowance: Allowance) -> dict[str, str]:
+        """Return the request id and rate-limit headers."""
+        ...
+
+    def model_list(self) -> Json:
+        """Write the list of models."""
+        ...
+
+    def model_entry(self, model: str) -> JsonObject:
+        """Write one model of the list."""
+        ...

@@ -1,0 +1,139 @@
+"""
+Instruments that exist before the SDK does, and whose labels are typed.
+
+An instrument is made once, at import, and bound to a meter by ``configure``;
+unbound it does nothing. Its label function fixes the label names in the type of
+``add``, ``record`` and ``set``, and folds unbounded values into ``other``.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Generic, ParamSpec, Protocol
+
+from opentelemetry.metrics import Meter
+
+from telemetry.names import OTHER, CounterName, GaugeName, HistogramName
+
+P = ParamSpec("P")
+Labels = dict[str, str]
+
+
+class LabelGuard:
+    """
+    Lets a bounded number of distinct values through, and says ``other`` after.
+
+    The first ``limit`` values seen keep their own series for the life of the
+    process, so a flood of made-up values cannot push out the real ones.
+    """
+
+    def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
+        self._limit = limit
+        self._seen = set(known)
+
+    def __call__(self, value: str) -> str:
+        """Return the value, or ``other`` once the bound is reached."""
+        if value in self._seen:
+            return value
+        if len(self._seen) >= self._limit:
+            return OTHER
+        self._seen.add(value)
+        return value
+
+
+class Closed:
+    """Lets a fixed set of values through, and says ``other`` for the rest."""
+
+    def __init__(self, values: frozenset[str]) -> None:
+        self._values = values
+
+    def __call__(self, value: str) -> str:
+        """Return the value when it belongs to the set, else ``other``."""
+        return value if value in self._values else OTHER
+
+
+class _Adding(Protocol):
+    def add(self, amount: float, attributes: Labels | None = None) -> None: ...
+
+
+class _Recording(Protocol):
+    def record(self, amount: float, attributes: Labels | None = None) -> None: ...
+
+
+class _Setting(Protocol):
+    def set(self, amount: float, attributes: Labels | None = None) -> None: ...
+
+
+class Counter(Generic[P]):
+    """A number that only grows."""
+
+    def __init__(
+        self, name: CounterName, description: str, labels: Callable[P, Labels]
+    ) -> None:
+        self.name = name
+        self._description = description
+        self._labels = labels
+        self._target: _Adding | None = None
+
+    def add(self, amount: int, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Add a positive amount to the series of these labels."""
+        if self._target is not None:
+            self._target.add(amount, self._labels(*args, **kwargs))
+
+    def bind(self, meter: Meter | None) -> None:
+        """Send to this meter from now on; None sends nowhere."""
+        self._target = (
+            None
+            if meter is None
+            else meter.create_counter(self.name, description=self._description)
+        )
+
+
+class Histogram(Generic[P]):
+    """A distribution of durations in seconds."""
+
+    def __init__(
+        self, name: HistogramName, description: str, labels: Callable[P, Labels]
+    ) -> None:
+        self.name = name
+        self._description = description
+        self._labels = labels
+        self._target: _Recording | None = None
+
+    def record(self, duration_s: float, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Record one duration in the series of these labels."""
+        if self._target is not None:
+            self._target.record(duration_s, self._labels(*args, **kwargs))
+
+    def bind(self, meter: Meter | None) -> None:
+        """Send to this meter from now on; None sends nowhere."""
+        self._target = (
+            None
+            if meter is None
+            else meter.create_histogram(
+                self.name, unit="s", description=self._description
+            )
+        )
+
+
+class Gauge(Generic[P]):
+    """A number that goes up and down."""
+
+    def __init__(
+        self, name: GaugeName, description: str, labels: Callable[P, Labels]
+    ) -> None:
+        self.name = name
+        self._description = description
+        self._labels = labels
+        self._target: _Setting | None = None
+
+    def set(self, value: int, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Set the series of these labels."""
+        if self._target is not None:
+            self._target.set(value, self._labels(*args, **kwargs))
+
+    def bind(self, meter: Meter | None) -> None:
+        """Send to this meter from now on; None sends nowhere."""
+        self._target = (
+            None
+            if meter is None
+            else meter.create_gauge(self.name, description=self._description)
+        )

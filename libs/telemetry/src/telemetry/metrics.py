@@ -1,0 +1,230 @@
+"""
+Every metric of the platform, made once.
+
+    metrics.tasks_total.add(1, status="completed")
+    metrics.outbox_backlog.set(3, service="orchestrator")
+    metrics.message_processed(subject=str(verb), outcome="ok", duration_s=0.012)
+
+The functions at the end count one event in all the metrics that it belongs to.
+
+Label values are templates, never concrete subjects, paths, tenants or ids.
+"""
+
+from collections.abc import Mapping
+
+from opentelemetry.metrics import Meter
+
+from telemetry.instruments import (
+    Closed,
+    Counter,
+    Gauge,
+    Histogram,
+    LabelGuard,
+    Labels,
+)
+from telemetry.names import HTTP_METHODS, OTHER, OUTCOMES, Outcome
+
+_STATUS_LOWEST = 100
+_STATUS_HIGHEST = 599
+
+_method = Closed(HTTP_METHODS)
+_outcome = Closed(OUTCOMES)
+_route = LabelGuard(120)
+_subject = LabelGuard(120)
+_service = LabelGuard(16)
+_reason = LabelGuard(48)
+_vendor = LabelGuard(24)
+_model = LabelGuard(96)
+_attempt_outcome = LabelGuard(16)
+_part = LabelGuard(16)
+_status = LabelGuard(16)
+_tool = LabelGuard(64)
+_account = LabelGuard(16)
+
+
+def _http(*, method: str, route: str, status: int) -> Labels:
+    return {
+        "method": _method(method),
+        "route": _route(route),
+        "status": str(status) if _STATUS_LOWEST <= status <= _STATUS_HIGHEST else OTHER,
+    }
+
+
+def _message(*, subject: str, outcome: str) -> Labels:
+    return {"subject": _subject(subject), "outcome": _outcome(outcome)}
+
+
+def _of_service(*, service: str) -> Labels:
+    return {"service": _service(service)}
+
+
+def _of_reason(*, service: str, reason: str) -> Labels:
+    return {"service": _service(service), "reason": _reason(reason)}
+
+
+def _ai_request(*, vendor: str, model: str, outcome: str) -> Labels:
+    return {
+        "vendor": _vendor(vendor),
+        "model": _model(model),
+        "outcome": _attempt_outcome(outcome),
+    }
+
+
+def _ai_tokens(*, vendor: str, model: str, part: str) -> Labels:
+    return {"vendor": _vendor(vendor), "model": _model(model), "part": _part(part)}
+
+
+def _ai_model(*, vendor: str, model: str) -> Labels:
+    return {"vendor": _vendor(vendor), "model": _model(model)}
+
+
+def _of_status(*, status: str) -> Labels:
+    return {"status": _status(status)}
+
+
+def _tool_call(*, tool: str, outcome: str) -> Labels:
+    return {"tool": _tool(tool), "outcome": _outcome(outcome)}
+
+
+def _of_account(*, account: str) -> Labels:
+    return {"account": _account(account)}
+
+
+def _of_subject(*, subject: str) -> Labels:
+    return {"subject": _subject(subject)}
+
+
+def _of_outcome(*, outcome: str) -> Labels:
+    return {"outcome": _outcome(outcome)}
+
+
+http_requests_total = Counter(
+    "http_requests_total", "HTTP requests by route template and status.", _http
+)
+http_request_duration_seconds = Histogram(
+    "http_request_duration_seconds", "Time to answer an HTTP request.", _http
+)
+messages_processed_total = Counter(
+    "messages_processed_total", "NATS messages by subject template.", _message
+)
+message_duration_seconds = Histogram(
+    "message_duration_seconds", "Time to handle a NATS message.", _message
+)
+messages_resent_total = Counter(
+    "messages_resent_total", "Owed messages sent again, by template.", _of_subject
+)
+dead_letters_total = Counter(
+    "dead_letters_total", "Messages given up, by problem code.", _of_reason
+)
+outbox_backlog = Gauge(
+    "outbox_backlog", "Owed messages whose receiver has not got them.", _of_service
+)
+requests_in_flight = Gauge(
+    "requests_in_flight", "Requests being answered now.", _of_service
+)
+streams_open = Gauge("streams_open", "Answers in frames being sent now.", _of_service)
+commit_duration_seconds = Histogram(
+    "commit_duration_seconds", "Time to run and commit a transaction.", _of_service
+)
+ai_requests_total = Counter(
+    "ai_requests_total", "Vendor attempts by end state.", _ai_request
+)
+ai_tokens_used_total = Counter(
+    "ai_tokens_used_total", "Tokens by part of the usage partition.", _ai_tokens
+)
+ai_request_duration_seconds = Histogram(
+    "ai_request_duration_seconds", "Time of a vendor attempt.", _ai_request
+)
+time_to_first_token_seconds = Histogram(
+    "time_to_first_token_seconds", "Time to a vendor's first content.", _ai_model
+)
+tasks_total = Counter("tasks_total", "Tasks by the status they reached.", _of_status)
+task_duration_seconds = Histogram(
+    "task_duration_seconds", "Time from acceptance to the end of a task.", _of_status
+)
+steps_total = Counter("steps_total", "Steps by how they ended.", _of_status)
+tool_calls_total = Counter("tool_calls_total", "Tool calls by outcome.", _tool_call)
+events_received_total = Counter(
+    "events_received_total", "Events of other systems by outcome.", _of_outcome
+)
+ledger_entries_total = Counter(
+    "ledger_entries_total", "Ledger entries posted, by account.", _of_account
+)
+ledger_pico_usd_total = Counter(
+    "ledger_pico_usd_total", "Pico-USD debited, by account.", _of_account
+)
+
+COUNTERS = (
+    http_requests_total,
+    messages_processed_total,
+    messages_resent_total,
+    dead_letters_total,
+    ai_requests_total,
+    ai_tokens_used_total,
+    tasks_total,
+    steps_total,
+    tool_calls_total,
+    events_received_total,
+    ledger_entries_total,
+    ledger_pico_usd_total,
+)
+HISTOGRAMS = (
+    http_request_duration_seconds,
+    message_duration_seconds,
+    commit_duration_seconds,
+    ai_request_duration_seconds,
+    time_to_first_token_seconds,
+    task_duration_seconds,
+)
+GAUGES = (outbox_backlog, requests_in_flight, streams_open)
+
+
+def bind(meter: Meter | None) -> None:
+    """Send every metric to this meter from now on; None sends them nowhere."""
+    for counter in COUNTERS:
+        counter.bind(meter)
+    for histogram in HISTOGRAMS:
+        histogram.bind(meter)
+    for gauge in GAUGES:
+        gauge.bind(meter)
+
+
+def http_request(*, method: str, route: str, status: int, duration_s: float) -> None:
+    """Count one answered HTTP request and its time."""
+    http_requests_total.add(1, method=method, route=route, status=status)
+    http_request_duration_seconds.record(
+        duration_s, method=method, route=route, status=status
+    )
+
+
+def message_processed(*, subject: str, outcome: Outcome, duration_s: float) -> None:
+    """Count one handled message, by its subject's template, and its time."""
+    messages_processed_total.add(1, subject=subject, outcome=outcome)
+    message_duration_seconds.record(duration_s, subject=subject, outcome=outcome)
+
+
+def ai_request(*, vendor: str, model: str, outcome: str, duration_s: float) -> None:
+    """Count one vendor attempt, by its end state, and its time."""
+    ai_requests_total.add(1, vendor=vendor, model=model, outcome=outcome)
+    ai_request_duration_seconds.record(
+        duration_s, vendor=vendor, model=model, outcome=outcome
+    )
+
+
+def ai_tokens_used(*, vendor: str, model: str, parts: Mapping[str, int]) -> None:
+    """Count an attempt's tokens; ``parts`` is ``TokenUsage.parts()``."""
+    for part, count in parts.items():
+        if count:
+            ai_tokens_used_total.add(count, vendor=vendor, model=model, part=part)
+
+
+def dead_letter(service: str, reason: str) -> None:
+    """Count one dead letter, by its problem code."""
+    dead_letters_total.add(1, service=service, reason=reason)
+
+
+def ledger_line(*, account: str, pico_usd: int) -> None:
+    """Count one ledger entry and what it debits; a reversal debits nothing."""
+    ledger_entries_total.add(1, account=account)
+    if pico_usd > 0:
+        ledger_pico_usd_total.add(pico_usd, account=account)

@@ -1,0 +1,1 @@
+"""Servers, fakes, builders and suites that several packages test with."""

@@ -1,0 +1,1 @@
+"""Digital employees at work: steps in, turns and results out."""

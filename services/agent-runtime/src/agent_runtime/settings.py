@@ -1,0 +1,31 @@
+"""agent-runtime's settings, read once from ``AGENT_RUNTIME_…``."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from messaging.settings import ServiceSettings
+
+HERE = Path(__file__).parents[2]
+
+
+class Settings(ServiceSettings):
+    """What agent-runtime can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="AGENT_RUNTIME_", frozen=True)
+
+    migrations: Path = HERE / "migrations"
+    """Where the schema's versions are."""
+    steps_max: int = Field(default=64, ge=1, le=10_000)
+    """Steps at work in this process; more wait in the store."""
+    lease_s: float = Field(default=10.0, gt=0, le=300)
+    """A step whose lease is not renewed for so long is anyone's."""
+    heartbeat_s: float = Field(default=2.0, gt=0, le=60)
+    """Between renewals; well below ``lease_s``."""
+    sweep_s: float = Field(default=1.0, gt=0, le=60)
+    """Between looks for steps that nobody works on."""
+    call_s: float = Field(default=300.0, gt=0, le=3600)
+    """One model call, before it is asked again under the same id."""
+    cancel_s: float = Field(default=5.0, gt=0, le=60)
+    """For a cancelled model call to say what it cost."""

@@ -1,0 +1,1 @@
+"""ai-broker: asks vendors for completions and owes a usage record for every call."""

@@ -1,0 +1,10 @@
+"""Start ai-broker: ``python -m ai_broker``."""
+
+import uvloop
+
+from ai_broker.app import run
+from ai_broker.settings import Settings
+
+if __name__ == "__main__":
+    # The environment gives the fields.
+    uvloop.run(run(Settings()))  # pyright: ignore[reportCallIssue]

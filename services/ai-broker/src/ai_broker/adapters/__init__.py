@@ -1,0 +1,1 @@
+"""Ports over SQL and over vendors."""

@@ -1,0 +1,163 @@
+"""The broker's store on SQL: Core statements inside one transaction."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection, and_, select, update
+
+import telemetry
+from ai_broker.adapters.tables import (
+    ATTEMPT,
+    COMPLETION,
+    OPEN,
+    SHARED,
+    attempt_of,
+    attempt_values,
+    completion_values,
+    held_of,
+)
+from ai_broker.domain.attempt import Attempt
+from ai_broker.domain.completion import Held, State
+from ai_broker.ports import Work
+from contracts.owed import Owed
+from determinism import Clock
+from persistence.database import Database
+from persistence.delivery import outbox_rows
+from persistence.outbox import Outbox
+from persistence.tables import dialect_of, insert_into
+
+T = TypeVar("T")
+
+Wake = Callable[[Sequence[str]], None]
+
+
+class SqlStore:
+    """
+    The broker's store.
+
+    Args:
+        database: Where the tables are.
+        wake: Told the ids of owed messages once they are committed.
+        clock: Dates owed messages.
+    """
+
+    def __init__(self, database: Database, wake: Wake, clock: Clock) -> None:
+        self._database = database
+        self._wake = wake
+        self._clock = clock
+
+    async def run(self, transaction: Callable[[Work], T]) -> T:
+        """Run a closure in one transaction, then let its messages leave."""
+        now, trace = self._clock.now(), telemetry.carrier()
+
+        def closure(conn: Connection) -> tuple[T, list[str]]:
+            work = SqlWork(conn)
+            result = transaction(work)
+            if work.owed:
+                Outbox(conn, SHARED).add(outbox_rows(work.owed, trace), now)
+            return result, [each.message_id for each in work.owed]
+
+        result, message_ids = await self._database.run(closure)
+        if message_ids:
+            self._wake(message_ids)
+        return result
+
+    async def read(self, query: Callable[[Work], T]) -> T:
+        """Run a query on a snapshot."""
+        return await self._database.read(lambda conn: query(SqlWork(conn, lock=False)))
+
+
+class SqlWork:
+    """The broker's state inside one transaction."""
+
+    def __init__(self, conn: Connection, *, lock: bool = True) -> None:
+        self._conn = conn
+        self._lock = lock
+        self.owed: list[Owed] = []
+
+    def completion(self, tenant: str, completion_id: str) -> Held | None:
+        """Return the completion, locked until the transaction ends."""
+        query = select(COMPLETION).where(
+            COMPLETION.c.tenant == tenant, COMPLETION.c.completion_id == completion_id
+        )
+        row = self._conn.execute(query.with_for_update() if self._lock else query)
+        found = row.first()
+        return None if found is None else held_of(found)
+
+    def add_completion(self, held: Held) -> bool:
+        """Insert a new completion; False when another writer was first."""
+        statement = insert_into(COMPLETION, dialect_of(self._conn))
+        added = self._conn.execute(
+            statement.on_conflict_do_nothing(), completion_values(held)
+        )
+        return added.rowcount == 1
+
+    def save_completion(self, held: Held) -> None:
+        """Save a completion that this transaction has read."""
+        self._conn.execute(
+            update(COMPLETION)
+            .where(
+                COMPLETION.c.tenant == held.tenant,
+                COMPLETION.c.completion_id == held.completion_id,
+            )
+            .values(completion_values(held))
+        )
+
+    def renew(self, held: Held, until: datetime) -> bool:
+        """Hold a claim longer; False when it is lost."""
+        renewed = self._conn.execute(
+            update(COMPLETION)
+            .where(
+                COMPLETION.c.tenant == held.tenant,
+                COMPLETION.c.completion_id == held.completion_id,
+                COMPLETION.c.fence == held.fence,
+                COMPLETION.c.state == State.RUNNING.value,
+            )
+            .values(until=until)
+        )
+        return renewed.rowcount == 1
+
+    def attempts(self, tenant: str, completion_id: str) -> Sequence[Attempt]:
+        """Return the attempts of a completion, by number."""
+        rows = self._conn.execute(
+            select(ATTEMPT)
+            .where(ATTEMPT.c.tenant == tenant, ATTEMPT.c.completion_id == completion_id)
+            .order_by(ATTEMPT.c.number)
+        )
+        return [attempt_of(row) for row in rows]
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Insert an attempt about to be dispatched."""
+        self._conn.execute(ATTEMPT.insert(), attempt_values(attempt))
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        """Save a settled attempt."""
+        self._conn.execute(
+            update(ATTEMPT)
+            .where(ATTEMPT.c.attempt_id == attempt.record.attempt_id)
+            .values(attempt_values(attempt))
+        )
+
+    def overdue(self, before: datetime, now: datetime, limit: int) -> Sequence[Attempt]:
+        """Return open attempts with a deadline before then that nobody holds."""
+        same = and_(
+            COMPLETION.c.tenant == ATTEMPT.c.tenant,
+            COMPLETION.c.completion_id == ATTEMPT.c.completion_id,
+        )
+        rows = self._conn.execute(
+            select(ATTEMPT)
+            .join(COMPLETION, same)
+            .where(
+                ATTEMPT.c.state == OPEN,
+                ATTEMPT.c.deadline < before,
+                COMPLETION.c.until < now,
+            )
+            .order_by(ATTEMPT.c.deadline, ATTEMPT.c.attempt_id)
+            .limit(limit)
+        )
+        return [attempt_of(row) for row in rows]
+
+    def owe(self, owed: Owed) -> None:
+        """Owe a message; it leaves after the commit."""
+        self.owed.append(owed)

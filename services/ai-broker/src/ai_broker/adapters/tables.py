@@ -1,0 +1,142 @@
+"""ai-broker's tables, and how their rows become domain values."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Column, Index, LargeBinary, MetaData, Row, Table
+from sqlmodel import Field, SQLModel
+
+from ai_broker.domain.attempt import Attempt
+from ai_broker.domain.completion import Held, State
+from contracts.completions import Completion
+from contracts.frames import Failed
+from contracts.usage import UsageRecord
+from persistence.tables import declare_shared
+from persistence.types import Instant
+
+OPEN: Final = "dispatched"
+"""The state of an attempt without a ledger line; settled ones have an EndState."""
+
+
+class BrokerTable(SQLModel):
+    """The base of this service's tables."""
+
+    metadata = MetaData()
+
+
+SHARED = declare_shared(BrokerTable.metadata)
+
+
+class CompletionRow(BrokerTable, table=True):
+    """One question of a tenant, and its answer for ever."""
+
+    __tablename__ = "completion"  # pyright: ignore[reportAssignmentType] -- SQLModel
+
+    tenant: str = Field(primary_key=True)
+    completion_id: str = Field(primary_key=True)
+    digest: str
+    state: str
+    owner: str
+    fence: int
+    until: datetime = Field(sa_column=Column(Instant, nullable=False))
+    created_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    answer: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    failure: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+
+
+class AttemptRow(BrokerTable, table=True):
+    """One vendor call; inserted before it is made."""
+
+    __tablename__ = "attempt"  # pyright: ignore[reportAssignmentType] -- SQLModel
+    __table_args__ = (
+        Index(
+            "ux_attempt_completion", "tenant", "completion_id", "number", unique=True
+        ),
+        Index("ix_attempt_state_deadline", "state", "deadline"),
+        Index("ix_attempt_occurred_at", "occurred_at"),
+    )
+
+    attempt_id: str = Field(primary_key=True)
+    tenant: str
+    completion_id: str
+    number: int
+    fence: int
+    vendor: str
+    model: str
+    state: str
+    revision: int
+    started_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    deadline: datetime = Field(sa_column=Column(Instant, nullable=False))
+    occurred_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    record: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+COMPLETION: Final[Table] = BrokerTable.metadata.tables["completion"]
+ATTEMPT: Final[Table] = BrokerTable.metadata.tables["attempt"]
+
+
+def completion_values(held: Held) -> dict[str, object]:
+    """Return the columns of a completion."""
+    return {
+        "tenant": held.tenant,
+        "completion_id": held.completion_id,
+        "digest": held.digest,
+        "state": held.state.value,
+        "owner": held.owner,
+        "fence": held.fence,
+        "until": held.until,
+        "created_at": held.created_at,
+        "answer": None if held.answer is None else held.answer.encode(),
+        "failure": None if held.failure is None else held.failure.encode(),
+    }
+
+
+# Any: SQLAlchemy's rows are typed by their statement, not by their table.
+def held_of(row: Row[Any]) -> Held:
+    """Return the completion that a row holds."""
+    return Held(
+        tenant=row.tenant,
+        completion_id=row.completion_id,
+        digest=row.digest,
+        state=State(row.state),
+        owner=row.owner,
+        fence=row.fence,
+        until=row.until,
+        created_at=row.created_at,
+        answer=(
+            None if row.answer is None else Completion.model_validate_json(row.answer)
+        ),
+        failure=(
+            None if row.failure is None else Failed.model_validate_json(row.failure)
+        ),
+    )
+
+
+def attempt_values(attempt: Attempt) -> dict[str, object]:
+    """Return the columns of an attempt."""
+    record = attempt.record
+    return {
+        "attempt_id": record.attempt_id,
+        "tenant": record.tenant,
+        "completion_id": record.completion_id,
+        "number": record.attempt_number,
+        "fence": attempt.fence,
+        "vendor": record.vendor,
+        "model": record.model,
+        "state": record.end_state.value if attempt.settled else OPEN,
+        "revision": record.revision,
+        "started_at": record.started_at,
+        "deadline": attempt.deadline,
+        "occurred_at": record.occurred_at,
+        "record": record.encode(),
+    }
+
+
+def attempt_of(row: Row[Any]) -> Attempt:
+    """Return the attempt that a row holds."""
+    return Attempt(
+        record=UsageRecord.model_validate_json(row.record),
+        fence=row.fence,
+        deadline=row.deadline,
+        settled=row.state != OPEN,
+    )

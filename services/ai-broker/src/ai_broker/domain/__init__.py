@@ -1,0 +1,1 @@
+"""Types, tables and decisions; sync and pure."""

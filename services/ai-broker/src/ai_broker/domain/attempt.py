@@ -1,0 +1,141 @@
+"""
+One call of one vendor, from intent to its line on the ledger.
+
+    dispatched ──settle──► settled, revision 0
+        │
+        └─ give_up ─► unknown, revision 0 ──settle──► settled, revision 1
+
+The attempt carries its usage record from the start: before the call it says what
+must be assumed if nothing is ever heard. So whoever finds a dead owner's attempt
+can record it without knowing the request.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ai_broker.domain.catalogue import Candidate
+from contracts import subjects
+from contracts.completions import AttemptSummary, CompletionRequest
+from contracts.message import JsonObject
+from contracts.owed import Owed
+from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, UsageSource
+from determinism import derived_id
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt as the store has it."""
+
+    record: UsageRecord
+    """What the ledger knows, or will be told if nothing more is heard."""
+    fence: int
+    """The claim of the completion that it was dispatched under."""
+    deadline: datetime
+    """When the call is given up."""
+    settled: bool = False
+    """Whether a record was owed."""
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How an attempt ended and what it consumed."""
+
+    usage: TokenUsage
+    source: UsageSource
+    end_state: EndState
+    model: str | None = None
+    service_tier: str | None = None
+    finish_reason: str | None = None
+    http_status: int | None = None
+    vendor_request_id: str | None = None
+    raw_usage: JsonObject | None = None
+
+
+def dispatch(
+    request: CompletionRequest,
+    candidate: Candidate,
+    *,
+    attempt_id: str,
+    number: int,
+    assumed: TokenUsage,
+    now: datetime,
+) -> UsageRecord:
+    """Return the record of an attempt about to be made, as if it stayed unheard."""
+    return UsageRecord(
+        attempt_id=attempt_id,
+        revision=0,
+        attempt_number=number,
+        tenant=request.tenant,
+        completion_id=request.completion_id,
+        task_id=request.task_id,
+        step_id=request.step_id,
+        employee=request.employee,
+        user=request.user,
+        api_key_id=request.api_key_id,
+        vendor=candidate.vendor,
+        requested_model=request.model,
+        model=candidate.model,
+        usage=assumed,
+        source=UsageSource.UNKNOWN,
+        end_state=EndState.UNKNOWN,
+        started_at=now,
+        occurred_at=now,
+    )
+
+
+def settle(attempt: Attempt, settlement: Settlement, now: datetime) -> Attempt | None:
+    """
+    Return the settled attempt; None when its true end is recorded already.
+
+    An attempt that was given up as unknown is settled once more, by a higher
+    revision, when its owner turns out to be alive.
+    """
+    record = attempt.record
+    if attempt.settled and record.end_state is not EndState.UNKNOWN:
+        return None
+    changes: dict[str, object] = {
+        "revision": record.revision + 1 if attempt.settled else record.revision,
+        "usage": settlement.usage,
+        "source": settlement.source,
+        "end_state": settlement.end_state,
+        "model": settlement.model or record.model,
+        "service_tier": settlement.service_tier,
+        "finish_reason": settlement.finish_reason,
+        "http_status": settlement.http_status,
+        "vendor_request_id": settlement.vendor_request_id,
+        "raw_usage": settlement.raw_usage,
+        "occurred_at": now,
+    }
+    settled = record.model_copy(update=changes)
+    return replace(attempt, record=settled, settled=True)
+
+
+def give_up(attempt: Attempt, now: datetime) -> Attempt:
+    """Return the attempt as unknown: its owner is gone and nothing was heard."""
+    record = attempt.record.model_copy(update={"occurred_at": now})
+    return replace(attempt, record=record, settled=True)
+
+
+def owe_usage(attempt: Attempt) -> Owed:
+    """Return the message that brings the attempt's record to the ledger."""
+    record = attempt.record
+    batch_id = derived_id("usage", record.attempt_id, str(record.revision))
+    return Owed(
+        address=subjects.USAGE.to(record.tenant),
+        message=UsageBatch(batch_id=batch_id, tenant=record.tenant, records=(record,)),
+        message_id=batch_id,
+        task_id=record.task_id,
+    )
+
+
+def summary(attempt: Attempt) -> AttemptSummary:
+    """Return what a caller is told of an attempt."""
+    record = attempt.record
+    return AttemptSummary(
+        attempt_id=record.attempt_id,
+        vendor=record.vendor,
+        model=record.model,
+        end_state=record.end_state,
+        usage=record.usage,
+        source=record.source,
+    )

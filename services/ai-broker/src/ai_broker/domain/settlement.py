@@ -1,0 +1,102 @@
+"""What a call consumed, by how it ended and by what was heard of it."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from ai_broker.domain import estimation
+from ai_broker.domain.answer import Answer
+from ai_broker.domain.attempt import Settlement
+from ai_broker.domain.vendor import Done, Failure, FailureKind, Started, UsageSeen
+from contracts.completions import CompletionRequest
+from contracts.usage import EndState, TokenUsage, UsageSource
+
+END_STATES: Final = {
+    FailureKind.REFUSED: EndState.FAILED,
+    FailureKind.UNREACHED: EndState.FAILED,
+    FailureKind.REPORTED: EndState.FAILED,
+    FailureKind.LOST: EndState.CUT,
+    FailureKind.CUT: EndState.CUT,
+    FailureKind.MALFORMED: EndState.CUT,
+    FailureKind.SILENT: EndState.TIMED_OUT,
+}
+
+
+@dataclass
+class Heard:
+    """What has been heard of a running call."""
+
+    answer: Answer = field(default_factory=Answer)
+    started: Started | None = None
+    usage: UsageSeen | None = None
+
+
+def completed(request: CompletionRequest, heard: Heard, done: Done) -> Settlement:
+    """Settle a call that came to its proper end."""
+    usage, source = _consumed(request, heard, ran_on=False)
+    return Settlement(
+        usage=usage,
+        source=source,
+        end_state=EndState.COMPLETED,
+        model=done.model or None,
+        service_tier=done.service_tier,
+        finish_reason=done.finish_reason.value,
+        http_status=heard.started.http_status if heard.started else None,
+        vendor_request_id=heard.started.request_id if heard.started else None,
+        raw_usage=heard.usage.raw if heard.usage else None,
+    )
+
+
+def failed(request: CompletionRequest, heard: Heard, failure: Failure) -> Settlement:
+    """
+    Settle a call that failed.
+
+    A refusal by status consumed nothing, and the vendor says so by its status; a
+    request that never left consumed nothing either. Everything else is estimated.
+    """
+    if failure.kind is FailureKind.REFUSED and heard.started is None:
+        usage, source = TokenUsage(), UsageSource.VENDOR
+    elif failure.kind is FailureKind.UNREACHED and heard.started is None:
+        usage, source = TokenUsage(), UsageSource.ESTIMATED
+    else:
+        ran_on = failure.kind in {FailureKind.SILENT, FailureKind.LOST}
+        usage, source = _consumed(request, heard, ran_on=ran_on)
+    started = heard.started
+    return Settlement(
+        usage=usage,
+        source=source,
+        end_state=END_STATES[failure.kind],
+        http_status=started.http_status if started else failure.status,
+        vendor_request_id=failure.request_id
+        or (started.request_id if started else None),
+        raw_usage=heard.usage.raw if heard.usage else None,
+    )
+
+
+def stopped(
+    request: CompletionRequest, heard: Heard, end_state: EndState
+) -> Settlement:
+    """Settle a call that we ended: its deadline passed or its caller gave up."""
+    ran_on = end_state is EndState.TIMED_OUT
+    usage, source = _consumed(request, heard, ran_on=ran_on)
+    return Settlement(
+        usage=usage,
+        source=source,
+        end_state=end_state,
+        http_status=heard.started.http_status if heard.started else None,
+        vendor_request_id=heard.started.request_id if heard.started else None,
+        raw_usage=heard.usage.raw if heard.usage else None,
+    )
+
+
+def _consumed(
+    request: CompletionRequest, heard: Heard, *, ran_on: bool
+) -> tuple[TokenUsage, UsageSource]:
+    if heard.usage is not None and heard.usage.final:
+        return heard.usage.usage, UsageSource.VENDOR
+    if ran_on and heard.answer.empty:
+        # The vendor may have written all of an answer that never reached us.
+        return estimation.unheard(request), UsageSource.ESTIMATED
+    arrived = estimation.heard(request, heard.answer.parts())
+    if heard.usage is not None:
+        arrived = estimation.completed_from(heard.usage.usage, arrived)
+    return arrived, UsageSource.ESTIMATED

@@ -1,0 +1,340 @@
+"""
+Use case: answer a completion, paying for it once.
+
+    claim ──► stored: replay it
+          ├─► busy: join, here by memory, elsewhere by the store, then claim again
+          ├─► mismatch: refuse
+          └─► granted: attempts, each committed before its call, until an end
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from ai_broker.domain import completion as completions
+from ai_broker.domain import routing
+from ai_broker.domain.attempt import Attempt, Settlement
+from ai_broker.domain.completion import (
+    Busy,
+    Granted,
+    Held,
+    Mismatch,
+    State,
+    Stored,
+)
+from ai_broker.handlers import books
+from ai_broker.handlers.call import (
+    Answered,
+    Broken,
+    Cancelled,
+    Choice,
+    Ending,
+    Expired,
+    Job,
+    call,
+    watched,
+)
+from ai_broker.handlers.caller import Caller, failure
+from ai_broker.handlers.desk import Desk, End
+from ai_broker.ports import Deps, Work
+from contracts.completions import CompletionRequest
+from contracts.frames import Failed, Finished
+from contracts.problems import Code
+from faults import PermanentFault
+from messaging.subscriptions import FrameSink
+
+CLAIMS_MAX: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The claim is ours and the first attempt is on disk."""
+
+    held: Held
+    opened: Attempt
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Unroutable:
+    """Nobody here can answer the request."""
+
+    code: Code
+    detail: str
+
+
+Outcome = Stored | Busy | Mismatch | Begun | Unroutable | None
+
+
+async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> None:
+    """Answer with frames; the last is ``Finished`` or ``Failed``."""
+    deps = desk.deps
+    caller = Caller(request, sink)
+    digest = completions.digest_of(request)
+    longest = deps.clock.now() + timedelta(seconds=deps.limits.call_max_s)
+    deadline = min(request.deadline, longest)
+    route = _route(request, deps)
+    for _ in range(CLAIMS_MAX):
+        verdict = await _claim(request, digest, route, deadline, deps)
+        match verdict:
+            case Stored(answer):
+                return await caller.replay(answer, deps.instance)
+            case Mismatch():
+                detail = "the completion id was used for another request: use a new one"
+                return await caller.refuse(Code.CONFLICT, detail, deps.instance)
+            case Unroutable(code, detail):
+                return await caller.refuse(code, detail, deps.instance)
+            case Busy():
+                ended = await _join(request, verdict, caller, deadline, desk)
+            case Begun():
+                ended = await _answer(request, verdict, caller, deadline, desk)
+            case None:
+                ended = _late()
+            case _:
+                assert_never(verdict)
+        if ended is not None:
+            await caller.opened(deps.instance)
+            return await caller.end(ended)
+    return await caller.end(_late())
+
+
+def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unroutable:
+    """Return who can answer, each with the request in its own form."""
+    candidates = deps.menu.candidates(request.model)
+    if not candidates:
+        known = ", ".join(each.id for each in deps.menu.listing().models)
+        detail = f"no model {request.model!r} here: ask for one of {known}"
+        return Unroutable(Code.MODEL_UNKNOWN, detail)
+    choices: list[Choice] = []
+    refusals: list[str] = []
+    for each in candidates:
+        try:
+            body = deps.vendors[each.vendor].prepare(request, each)
+        except PermanentFault as fault:
+            refusals.append(fault.detail)
+        else:
+            choices.append(Choice(each, body))
+    if not choices:
+        return Unroutable(Code.INVALID, "; ".join(dict.fromkeys(refusals)))
+    return tuple(choices)
+
+
+async def _claim(
+    request: CompletionRequest,
+    digest: str,
+    route: tuple[Choice, ...] | Unroutable,
+    deadline: datetime,
+    deps: Deps,
+) -> Outcome:
+    """Claim and open the first attempt in one commit; None past the deadline."""
+    now = deps.clock.now()
+    attempt_id = deps.ids.new("attempt")
+
+    def transaction(work: Work) -> Outcome:
+        key = (request.tenant, request.completion_id)
+        if isinstance(route, Unroutable) or now >= deadline:
+            # Nothing is begun, but what is stored is still told.
+            found = work.completion(*key)
+            if found is not None and found.digest == digest and found.answer:
+                return Stored(found.answer)
+            return route if isinstance(route, Unroutable) else None
+        verdict = books.claim(work, request, digest, deps, now)
+        if not isinstance(verdict, Granted):
+            return verdict
+        opened = books.open_attempt(
+            work,
+            request,
+            route[0].candidate,
+            verdict.held,
+            attempt_id=attempt_id,
+            deadline=deadline,
+            now=now,
+        )
+        return Begun(verdict.held, opened, route)
+
+    return await deps.store.run(transaction)
+
+
+async def _join(
+    request: CompletionRequest,
+    busy: Busy,
+    caller: Caller,
+    deadline: datetime,
+    desk: Desk,
+) -> End | None:
+    """Wait for another's answer; None when it is time to claim again."""
+    deps = desk.deps
+    await caller.opened(busy.owner)
+    left_s = (deadline - deps.clock.now()).total_seconds()
+    running = desk.running.get((request.tenant, request.completion_id))
+    if running is not None:
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                async for delta in running.follow(deltas=caller.wants_deltas):
+                    await caller.delta(delta)
+        except TimeoutError:
+            return _late()
+        return running.end
+    while deps.clock.now() < deadline:
+        await deps.clock.sleep(deps.limits.poll_s)
+        found = await deps.store.read(
+            lambda work: work.completion(request.tenant, request.completion_id)
+        )
+        if found is None or found.state is State.ANSWERED:
+            return None
+        if found.failure is not None:
+            return found.failure
+        if found.until <= deps.clock.now():
+            return None
+    return _late()
+
+
+async def _answer(
+    request: CompletionRequest,
+    begun: Begun,
+    caller: Caller,
+    deadline: datetime,
+    desk: Desk,
+) -> End | None:
+    """Run attempts to an end; None when the claim was lost to another replica."""
+    with desk.entry((request.tenant, request.completion_id)) as running:
+        await caller.opened(desk.deps.instance)
+        job = Job(
+            request=request,
+            choices=begun.choices,
+            held=begun.held,
+            running=running,
+            caller=caller,
+            deadline=deadline,
+            deps=desk.deps,
+        )
+        end = await _round(job, begun.opened)
+        running.finish(end)
+        return end
+
+
+async def _round(job: Job, opened: Attempt) -> End | None:
+    candidates = [each.candidate for each in job.choices]
+    move: routing.Move = routing.first_move(candidates)
+    attempt: Attempt | None = opened
+    tried: list[routing.Tried] = []
+    for _ in range(routing.CALLS_MAX):
+        if isinstance(move, routing.GiveUp) or attempt is None:
+            break
+        ending, settled = await call(job, attempt, job.choices[move.candidate])
+        if isinstance(ending, Answered):
+            return await _finish(job, attempt, settled, ending)
+        move = _after(job, ending, move.candidate, tried)
+        if isinstance(move, routing.GiveUp):
+            return await _fail(job, attempt, settled, move)
+        await _settle(job, attempt, settled)
+        attempt = await _next_attempt(job, move)
+    if job.running.cancelled:
+        return await _fail(job, None, None, _CANCELLED)
+    return None
+
+
+def _after(
+    job: Job, ending: Ending, candidate: int, tried: list[routing.Tried]
+) -> routing.Move:
+    """Note a failed call and decide what follows."""
+    deps = job.deps
+    match ending:
+        case Broken(failed):
+            now = deps.clock.now()
+            before = sum(each.candidate == candidate for each in tried)
+            verdict = routing.judge(failed, before, deps.ids.uniform(), now)
+            tried.append(routing.Tried(candidate, now, verdict, failed))
+            if not job.running.delivered:
+                job.running.forget()
+            return routing.next_move(
+                [each.candidate for each in job.choices],
+                tried,
+                now,
+                job.deadline,
+                delivered=job.running.delivered,
+            )
+        case Expired():
+            detail = "the vendor had not finished at the deadline: allow more time"
+            return routing.GiveUp(Code.DEADLINE, detail, retryable=True)
+        case Cancelled():
+            return _CANCELLED
+        case Answered():
+            message = "an answered call is not followed by another"
+            raise ValueError(message)
+        case _:
+            assert_never(ending)
+
+
+async def _finish(
+    job: Job, attempt: Attempt, settled: Settlement, ending: Answered
+) -> End | None:
+    now = job.deps.clock.now()
+    answer = await books.commit(
+        job.deps,
+        lambda work: books.close_answered(
+            work, job.held, attempt, settled, ending.heard, ending.done, now
+        ),
+    )
+    return None if answer is None else Finished(completion=answer)
+
+
+async def _fail(
+    job: Job,
+    attempt: Attempt | None,
+    settled: Settlement | None,
+    why: routing.GiveUp,
+) -> Failed | None:
+    now = job.deps.clock.now()
+    failed = failure(
+        why.code,
+        why.detail,
+        retryable=why.retryable,
+        retry_after_s=why.retry_after_s,
+    )
+    return await books.commit(
+        job.deps,
+        lambda work: books.close_failed(work, job.held, attempt, settled, failed, now),
+    )
+
+
+async def _settle(job: Job, attempt: Attempt, settled: Settlement) -> None:
+    now = job.deps.clock.now()
+    await books.commit(
+        job.deps, lambda work: books.close_attempt(work, attempt, settled, now)
+    )
+
+
+async def _next_attempt(job: Job, move: routing.Call) -> Attempt | None:
+    """Wait, then open an attempt; None when cancelled or the claim was lost."""
+    deps = job.deps
+    await watched(job, deps.clock.sleep(move.delay_s))
+    if job.running.cancelled:
+        return None
+    now, attempt_id = deps.clock.now(), deps.ids.new("attempt")
+
+    def transaction(work: Work) -> Attempt | None:
+        if not books.still_mine(work, job.held):
+            return None
+        return books.open_attempt(
+            work,
+            job.request,
+            job.choices[move.candidate].candidate,
+            job.held,
+            attempt_id=attempt_id,
+            deadline=job.deadline,
+            now=now,
+        )
+
+    return await deps.store.run(transaction)
+
+
+_CANCELLED: Final = routing.GiveUp(
+    Code.CANCELLED, "the caller cancelled the completion", retryable=False
+)
+
+
+def _late() -> Failed:
+    detail = "there was no answer at the deadline: ask again, with more time"
+    return failure(Code.DEADLINE, detail, retryable=True)

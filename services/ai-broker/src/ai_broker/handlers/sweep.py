@@ -1,0 +1,45 @@
+"""Use case: attempts whose owner died get their ledger line all the same."""
+
+from datetime import timedelta
+from typing import Final
+
+import telemetry
+from ai_broker.handlers import books
+from ai_broker.handlers.caller import failure
+from ai_broker.ports import Deps, Work
+from contracts.problems import Code
+from faults import TransientFault
+
+BATCH: Final = 100
+
+log = telemetry.get_logger()
+
+
+async def sweep_forever(deps: Deps) -> None:
+    """Sweep at intervals until cancelled."""
+    while True:
+        try:
+            while await sweep(deps) == BATCH:
+                pass
+        except TransientFault as fault:
+            log.warning("sweep_postponed", detail=fault.detail)
+        await deps.clock.sleep(deps.limits.sweep_s)
+
+
+async def sweep(deps: Deps) -> int:
+    """Record abandoned attempts as unknown; return how many were found."""
+    now = deps.clock.now()
+    before = now - timedelta(seconds=deps.limits.grace_s)
+    detail = "the replica that asked the vendor died: ask again with the same id"
+    failed = failure(Code.VENDOR_UNAVAILABLE, detail, retryable=True)
+
+    def transaction(work: Work) -> int:
+        lost = work.overdue(before, now, BATCH)
+        for each in lost:
+            books.abandon(work, each, failed, now)
+        return len(lost)
+
+    found = await deps.store.run(transaction)
+    if found:
+        log.warning("attempts_abandoned", count=found)
+    return found

@@ -1,0 +1,146 @@
+"""What the handlers need from outside."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from ai_broker.domain.attempt import Attempt
+from ai_broker.domain.catalogue import Candidate, Menu
+from ai_broker.domain.completion import Held
+from ai_broker.domain.vendor import VendorEvent
+from contracts.completions import CompletionRequest
+from contracts.message import JsonObject
+from contracts.owed import Owed
+from determinism import Clock, IdSource
+
+T = TypeVar("T")
+
+
+class Work(Protocol):
+    """The broker's state inside one transaction."""
+
+    def completion(self, tenant: str, completion_id: str) -> Held | None:
+        """Return the completion, locked until the transaction ends."""
+        ...
+
+    def add_completion(self, held: Held) -> bool:
+        """Insert a new completion; False when another writer was first."""
+        ...
+
+    def save_completion(self, held: Held) -> None:
+        """Save a completion that this transaction has read."""
+        ...
+
+    def renew(self, held: Held, until: datetime) -> bool:
+        """Hold a claim longer; False when it is lost."""
+        ...
+
+    def attempts(self, tenant: str, completion_id: str) -> Sequence[Attempt]:
+        """Return the attempts of a completion, by number."""
+        ...
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Insert an attempt about to be dispatched."""
+        ...
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        """Save a settled attempt."""
+        ...
+
+    def overdue(self, before: datetime, now: datetime, limit: int) -> Sequence[Attempt]:
+        """Return open attempts with a deadline before then that nobody holds."""
+        ...
+
+    def owe(self, owed: Owed) -> None:
+        """Owe a message; it leaves after the commit."""
+        ...
+
+
+class Store(Protocol):
+    """Where completions and attempts live."""
+
+    async def run(self, transaction: Callable[[Work], T]) -> T:
+        """
+        Run a sync closure in one transaction; returns once committed.
+
+        Raises:
+            TransientFault: It did not commit, or nobody knows whether it did.
+        """
+        ...
+
+    async def read(self, query: Callable[[Work], T]) -> T:
+        """Run a query on a snapshot."""
+        ...
+
+
+class Vendor(Protocol):
+    """One vendor that answers completions."""
+
+    def prepare(self, request: CompletionRequest, candidate: Candidate) -> JsonObject:
+        """
+        Return the request in the vendor's own form.
+
+        Raises:
+            PermanentFault: The vendor cannot do what a field asks; it names it.
+        """
+        ...
+
+    def complete(
+        self, body: JsonObject, attempt_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        """
+        Call the vendor once and yield what it says, ``Done`` last.
+
+        Args:
+            body: What ``prepare`` returned.
+            attempt_id: Sent along, so that both ledgers can be compared.
+            timeout_s: The time left for the whole call.
+
+        Raises:
+            VendorError: The call failed; how is in its ``failure``.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take, in seconds."""
+
+    lease_s: float = 20.0
+    """How long a claim lives without a renewal."""
+    heartbeat_s: float = 6.0
+    """How often a claim is renewed."""
+    poll_s: float = 0.25
+    """How often a join looks at another replica's work."""
+    call_max_s: float = 1_800.0
+    """The longest call, whatever deadline its caller names."""
+    sweep_s: float = 5.0
+    """How often abandoned attempts are looked for."""
+    grace_s: float = 10.0
+    """How long after its deadline an attempt counts as abandoned."""
+    commit_tries: int = 6
+    """How often an answer that was paid for is offered to the store."""
+
+    @property
+    def lease(self) -> timedelta:
+        """The lease as a duration."""
+        return timedelta(seconds=self.lease_s)
+
+
+@dataclass(frozen=True)
+class Deps:
+    """Everything that the handlers use."""
+
+    store: Store
+    vendors: Mapping[str, Vendor]
+    menu: Menu
+    clock: Clock
+    ids: IdSource
+    instance: str
+    """This process, as cancels and leases know it."""
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,35 @@
+"""ai-broker's settings, read once from ``AI_BROKER_…``."""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from messaging.settings import ServiceSettings
+
+HERE: Final = Path(__file__).parents[2]
+
+
+class Settings(ServiceSettings):
+    """
+    What ai-broker can be told.
+
+    Vendors' keys and addresses are not here: they keep the names that their own
+    SDKs read (``OPENAI_API_KEY``), which the catalogue lists.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="AI_BROKER_", frozen=True)
+
+    migrations: Path = HERE / "migrations"
+    """Where the schema's versions are."""
+    catalogue_file: Path = HERE / "catalogue.yaml"
+    """Vendors, models and aliases."""
+    sandbox_url: str | None = None
+    """The sandbox vendor's address; without it there are only real vendors."""
+    vendor_connect_s: float = Field(default=10, gt=0, le=60)
+    """How long a connection to a vendor may take."""
+    vendor_idle_s: float = Field(default=120, gt=0, le=900)
+    """How long a vendor may stay silent in the middle of an answer."""
+    lease_s: float = Field(default=20, ge=1, le=300)
+    """How long a dead replica's claim of a completion blocks the others."""

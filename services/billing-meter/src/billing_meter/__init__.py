@@ -1,0 +1,1 @@
+"""billing-meter: usage records in, a double-entry ledger in pico-USD out."""

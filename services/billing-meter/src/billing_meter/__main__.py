@@ -1,0 +1,10 @@
+"""Start billing-meter: ``python -m billing_meter``."""
+
+import uvloop
+
+from billing_meter.app import run
+from billing_meter.settings import Settings
+
+if __name__ == "__main__":
+    # The environment gives the fields.
+    uvloop.run(run(Settings()))  # pyright: ignore[reportCallIssue]

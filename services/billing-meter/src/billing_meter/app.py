@@ -1,0 +1,66 @@
+"""The composition root: names every adapter, opens, wires, closes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from billing_meter.adapters.sql import SqlStore
+from billing_meter.adapters.tables import SHARED
+from billing_meter.entrypoints.http import checks
+from billing_meter.entrypoints.subscribers import subscriptions
+from billing_meter.ports import Deps
+from billing_meter.settings import Settings
+from contracts.prices import PriceBook
+from contracts.subjects import Service
+from determinism import Clock, SystemClock
+from messaging.bus import Bus
+from messaging.housekeeping import housekeeping
+from messaging.nats_bus import NatsBus
+from messaging.runner import serve
+from messaging.subscriptions import Runnable
+from persistence.database import Database, open_database
+from persistence.delivery import DeliveryStore
+from pricing import compile_book, read_book
+from pricing.book import PriceDocument
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A wired service."""
+
+    runnable: Runnable
+    deps: Deps
+
+
+def compose(
+    *, settings: Settings, database: Database, bus: Bus, clock: Clock
+) -> Composed:
+    """Wire the service onto these ports."""
+    book = load_book(settings.price_file)
+    deps = Deps(
+        store=SqlStore(database, clock),
+        clock=clock,
+        book=book,
+        prices=compile_book(book),
+    )
+    delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
+    own = subscriptions(deps)
+    keeping = housekeeping(Service.BILLING_METER, delivery, own)
+    return Composed(Runnable(Service.BILLING_METER, (*own, *keeping)), deps)
+
+
+def load_book(path: Path) -> PriceBook:
+    """Read and freeze the price document."""
+    return read_book(PriceDocument.model_validate(yaml.safe_load(path.read_text())))
+
+
+async def run(settings: Settings) -> None:
+    """Open the real adapters and serve until told to stop."""
+    clock = SystemClock()
+    database = await open_database(
+        settings.database_url, migrations=settings.migrations, clock=clock
+    )
+    bus = NatsBus(Service.BILLING_METER, settings)
+    composed = compose(settings=settings, database=database, bus=bus, clock=clock)
+    await serve(composed.runnable, bus=bus, checks=checks(database), settings=settings)

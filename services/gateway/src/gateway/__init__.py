@@ -1,0 +1,1 @@
+"""gateway: HTTP in, durable tasks and feeds out."""

@@ -1,0 +1,10 @@
+"""Start the gateway: ``python -m gateway``."""
+
+import uvloop
+
+from gateway.app import run
+from gateway.settings import Settings
+
+if __name__ == "__main__":
+    # The environment gives the fields.
+    uvloop.run(run(Settings()))  # pyright: ignore[reportCallIssue]

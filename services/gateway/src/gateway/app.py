@@ -1,0 +1,70 @@
+"""The composition root: names every adapter, opens, wires, closes."""
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+import telemetry
+from contracts.subjects import Service
+from determinism import Clock, IdSource, SystemClock, SystemIds
+from gateway.adapters.nats import hash_password
+from gateway.adapters.sql import SqlStore
+from gateway.adapters.tables import SHARED
+from gateway.entrypoints.http import checks, create_app
+from gateway.entrypoints.subscribers import subscriptions
+from gateway.handlers.tenants import seed_admin
+from gateway.ports import Deps
+from gateway.settings import Settings
+from messaging.bus import Bus
+from messaging.housekeeping import housekeeping
+from messaging.nats_bus import NatsBus
+from messaging.relay import Relay
+from messaging.runner import serve
+from messaging.subscriptions import Runnable
+from persistence.database import Database, open_database
+from persistence.delivery import DeliveryStore
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A wired service."""
+
+    runnable: Runnable
+    deps: Deps
+    app: FastAPI
+
+
+def compose(
+    *, settings: Settings, database: Database, bus: Bus, clock: Clock, ids: IdSource
+) -> Composed:
+    """Wire the service onto these ports."""
+    delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
+    relay = Relay(bus, delivery, clock)
+    deps = Deps(
+        store=SqlStore(database, clock, relay.wake, telemetry.carrier),
+        peers=bus,
+        clock=clock,
+        ids=ids,
+        hash_password=hash_password,
+        nats_url=settings.nats_url,
+        peer_timeout_s=settings.peer_timeout_s,
+    )
+    own = subscriptions(deps)
+    keeping = housekeeping(Service.GATEWAY, delivery, own)
+    runnable = Runnable(Service.GATEWAY, (*own, *keeping), (relay.run,))
+    return Composed(runnable, deps, create_app(deps, settings))
+
+
+async def run(settings: Settings) -> None:
+    """Open the real adapters and serve until told to stop."""
+    clock = SystemClock()
+    database = await open_database(
+        settings.database_url, migrations=settings.migrations, clock=clock
+    )
+    bus = NatsBus(Service.GATEWAY, settings)
+    composed = compose(
+        settings=settings, database=database, bus=bus, clock=clock, ids=SystemIds()
+    )
+    if settings.admin_key is not None:
+        await seed_admin(settings.admin_key.get_secret_value(), composed.deps)
+    await serve(composed.runnable, bus=bus, checks=checks(database), settings=settings)

@@ -1,0 +1,1 @@
+"""Pure decisions: admission, keys, what a feed may show."""

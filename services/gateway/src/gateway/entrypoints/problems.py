@@ -1,0 +1,113 @@
+"""Refusals, faults and bad input as RFC 9457 problem details."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from contracts.problems import Code, FieldError, Problem, problem
+from faults import DeadlineExceeded, PermanentFault, TransientFault
+from messaging.refusals import Refused
+
+MEDIA_TYPE: Final = "application/problem+json"
+ERRORS_MAX: Final = 20
+UNAUTHENTICATED: Final = 401
+
+CODE_OF_STATUS: Final = {
+    400: Code.INVALID,
+    401: Code.UNAUTHENTICATED,
+    403: Code.FORBIDDEN,
+    404: Code.NOT_FOUND,
+    405: Code.INVALID,
+    413: Code.TOO_LARGE,
+    503: Code.UNAVAILABLE,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a problem."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(TransientFault, _transient)
+    app.add_exception_handler(PermanentFault, _permanent)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
+
+
+def respond(what: Problem, retry_after_s: float | None = None) -> Response:
+    """Return the response that a problem makes."""
+    headers: dict[str, str] = {}
+    if retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(retry_after_s)))
+    if what.status == UNAUTHENTICATED:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(
+        what.model_dump(mode="json", exclude_none=True),
+        what.status,
+        headers,
+        MEDIA_TYPE,
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 -- Starlette dispatches by type
+    found = error.envelope.problem
+    placed = found.model_copy(update={"instance": found.instance or request.url.path})
+    return respond(placed, error.envelope.retry_after_s)
+
+
+async def _transient(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TransientFault)  # noqa: S101 -- dispatched by type
+    is_deadline = isinstance(error, DeadlineExceeded)
+    code = Code.DEADLINE if is_deadline else Code.UNAVAILABLE
+    found = problem(code, error.detail, instance=request.url.path)
+    return respond(found, error.retry_after_s or 1.0)
+
+
+async def _permanent(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PermanentFault)  # noqa: S101 -- dispatched by type
+    return respond(problem(Code.INVALID, error.detail, instance=request.url.path))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 -- by type
+    return respond(invalid(error.errors(), request.url.path))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- dispatched by type
+    code = CODE_OF_STATUS.get(error.status_code, Code.INVALID)
+    found = problem(code, str(error.detail), instance=request.url.path)
+    response = respond(found.model_copy(update={"status": error.status_code}))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _bug(request: Request, _error: Exception) -> Response:
+    # The exception itself is logged by the observing middleware, with its trace.
+    detail = "an internal error: try again, and report the trace id if it stays"
+    return respond(problem(Code.INTERNAL, detail, instance=request.url.path))
+
+
+# pydantic's error lists are untyped dictionaries.
+def invalid(errors: Sequence[Any], instance: str) -> Problem:
+    """Return the problem of a body or parameter that does not validate."""
+    fields = tuple(
+        FieldError(pointer=_pointer(error["loc"]), detail=error["msg"])
+        for error in errors[:ERRORS_MAX]
+    )
+    first = fields[0] if fields else None
+    detail = (
+        "the request is not valid"
+        if first is None
+        else f"{first.pointer or 'the body'}: {first.detail}"
+    )
+    return problem(Code.INVALID, detail, instance=instance, errors=fields)
+
+
+def _pointer(location: Sequence[str | int]) -> str:
+    path = location[1:] if location and location[0] == "body" else location
+    return "".join(f"/{part}" for part in path)

@@ -1,0 +1,218 @@
+"""Tenants and their keys."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pydantic import Field
+
+import telemetry
+from contracts import subjects
+from contracts.delivery import Nothing
+from contracts.ids import TenantId
+from contracts.message import Document, Instant
+from contracts.problems import Code
+from contracts.tenants import ReconcileReport, Tenant, Tenants
+from faults import Fault
+from gateway.domain.keys import (
+    ApiKey,
+    Principal,
+    Role,
+    authenticate,
+    parse,
+    secret_hash,
+    spell,
+)
+from gateway.ports import Deps, Work
+from messaging.refusals import Refused, refuse
+
+log = telemetry.get_logger()
+
+RECONCILE_LIMIT_S: Final = 10.0
+KEY_ID_LENGTH: Final = 12
+
+
+class TenantRequest(Document):
+    """The body of ``POST /v1/tenants``."""
+
+    tenant: TenantId
+    """Its id: lower-case letters, digits and dashes."""
+
+
+class KeyRequest(Document):
+    """The body of ``POST /v1/keys``."""
+
+    tenant: TenantId | None = None
+    """Whose key; absent for an admin key."""
+    name: str = Field(default="", max_length=200)
+    """What it is for."""
+    expires_at: Instant | None = None
+    """When it stops working."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key and its secret, shown this once."""
+
+    key: ApiKey
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenant:
+    """A tenant and its credentials, shown this once."""
+
+    tenant: str
+    api_key: NewKey
+    nats_user: str
+    nats_password: str
+
+
+async def identify(text: str | None, deps: Deps) -> Principal:
+    """
+    Tell who holds a key.
+
+    Raises:
+        messaging.refusals.Refused: ``unauthenticated``.
+    """
+    presented = parse(text) if text is not None else None
+    if presented is not None:
+        stored = await deps.store.read(lambda work: work.api_key(presented.key_id))
+        principal = authenticate(presented, stored, deps.clock.now())
+        if principal is not None:
+            return principal
+    detail = "send a valid key: Authorization: Bearer de_<id>_<secret>, or x-api-key"
+    raise refuse(Code.UNAUTHENTICATED, detail)
+
+
+def require_admin(principal: Principal) -> None:
+    """Refuse everyone but an admin."""
+    if principal.role is not Role.ADMIN:
+        raise refuse(Code.FORBIDDEN, "this needs an admin key")
+
+
+async def create_tenant(request: TenantRequest, deps: Deps) -> NewTenant:
+    """
+    Make a tenant with its first key and its NATS user.
+
+    Raises:
+        messaging.refusals.Refused: ``conflict`` when the id is taken.
+    """
+    now = deps.clock.now()
+    password = deps.ids.secret()
+    tenant = Tenant(
+        tenant=request.tenant,
+        nats_password_hash=deps.hash_password(password),
+        created_at=now,
+    )
+    new_key = _new_key(Role.TENANT, request.tenant, "first key", None, now, deps)
+
+    def transaction(work: Work) -> bool:
+        if not work.add_tenant(tenant):
+            return False
+        work.save_api_key(new_key.key)
+        return True
+
+    if not await deps.store.run(transaction):
+        raise refuse(Code.CONFLICT, f"tenant {request.tenant} exists already")
+    await _announce(tenant, deps)
+    log.info("tenant_created", tenant=request.tenant)
+    return NewTenant(request.tenant, new_key, f"tenant-{request.tenant}", password)
+
+
+async def create_key(request: KeyRequest, deps: Deps) -> NewKey:
+    """
+    Make a key for a tenant, or an admin key.
+
+    Raises:
+        messaging.refusals.Refused: ``not-found`` for an unknown tenant.
+    """
+    role = Role.ADMIN if request.tenant is None else Role.TENANT
+    now = deps.clock.now()
+    new = _new_key(role, request.tenant, request.name, request.expires_at, now, deps)
+
+    def transaction(work: Work) -> bool:
+        known = {tenant.tenant for tenant in work.tenants()}
+        if request.tenant is not None and request.tenant not in known:
+            return False
+        work.save_api_key(new.key)
+        return True
+
+    if not await deps.store.run(transaction):
+        raise refuse(Code.NOT_FOUND, f"no tenant {request.tenant}")
+    return new
+
+
+async def list_keys(tenant: str | None, deps: Deps) -> list[ApiKey]:
+    """Return keys, without their secrets."""
+    return list(await deps.store.read(lambda work: work.api_keys(tenant)))
+
+
+async def revoke_key(key_id: str, deps: Deps) -> None:
+    """
+    Revoke a key at once.
+
+    Raises:
+        messaging.refusals.Refused: ``not-found``.
+    """
+    now = deps.clock.now()
+    if not await deps.store.run(lambda work: work.revoke_api_key(key_id, now)):
+        raise refuse(Code.NOT_FOUND, f"no key {key_id}")
+
+
+async def list_tenants(deps: Deps) -> Tenants:
+    """Return every tenant, for the NATS bootstrap."""
+    tenants = await deps.store.read(lambda work: work.tenants())
+    return Tenants(tenants=tuple(tenants))
+
+
+async def seed_admin(key_text: str, deps: Deps) -> None:
+    """Make sure that the configured admin key works; ValueError when it is no key."""
+    presented = parse(key_text)
+    if presented is None:
+        message = "GATEWAY_ADMIN_KEY must be de_<id>_<secret>"
+        raise ValueError(message)
+    key = ApiKey(
+        key_id=presented.key_id,
+        role=Role.ADMIN,
+        tenant=None,
+        name="configured",
+        secret_hash=secret_hash(presented.secret),
+        created_at=deps.clock.now(),
+    )
+    await deps.store.run(lambda work: work.save_api_key(key))
+
+
+async def _announce(tenant: Tenant, deps: Deps) -> None:
+    # The bootstrap looks by itself every few seconds; asking makes it at once.
+    try:
+        await deps.peers.request(
+            subjects.RECONCILE.to(),
+            Nothing(),
+            ReconcileReport,
+            timeout_s=RECONCILE_LIMIT_S,
+        )
+    except (Fault, Refused) as cause:
+        log.warning("tenant_not_reconciled_yet", tenant=tenant.tenant, why=str(cause))
+
+
+def _new_key(
+    role: Role,
+    tenant: str | None,
+    name: str,
+    expires_at: datetime | None,
+    now: datetime,
+    deps: Deps,
+) -> NewKey:
+    secret = deps.ids.secret()
+    key_id = deps.ids.secret()[:KEY_ID_LENGTH]
+    key = ApiKey(
+        key_id=key_id,
+        role=role,
+        tenant=tenant,
+        name=name,
+        secret_hash=secret_hash(secret),
+        created_at=now,
+        expires_at=expires_at,
+    )
+    return NewKey(key, spell(key_id, secret))

@@ -1,0 +1,1 @@
+"""The orchestrator: runs of workflow definitions, their history and triggers."""

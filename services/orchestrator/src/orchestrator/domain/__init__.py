@@ -1,0 +1,1 @@
+"""What the orchestrator decides, without I/O, clock or chance."""
