@@ -55,7 +55,7 @@ async def _publish(
 ) -> None:
     endpoints = target.endpoints
     try:
-        connection = await nats.connect(
+        connection = await nats.connect(  # pyright: ignore[reportUnknownMemberType]
             endpoints["nats"],
             user=endpoints["nats_user"],
             password=endpoints["nats_password"],
@@ -66,7 +66,9 @@ async def _publish(
     except (OSError, nats.errors.Error) as cause:
         fail(f"connect to {endpoints['nats']}: {cause!r}")
     try:
-        await connection.jetstream().publish(
+        # nats-py types its options loosely.
+        jetstream = connection.jetstream()  # pyright: ignore[reportUnknownMemberType]
+        await jetstream.publish(
             subject, body, headers=headers, timeout=LIMIT_S
         )
     except (nats.errors.Error, TimeoutError) as cause:

@@ -58,7 +58,7 @@ def _branch(
     took_ms = (span.end_ns - span.start_ns) / NS_PER_MS
     colour = "red" if span.status == "error" else "default"
     tree = Tree(
-        f"[{colour}]{span['name']}[/] [cyan]{span['service']}[/] "
+        f"[{colour}]{span.name}[/] [cyan]{span.service}[/] "
         f"[dim]+{at_ms:.0f} ms, {took_ms:.1f} ms[/]",
         highlight=False,
     )

@@ -1,8 +1,6 @@
 """The SQLite store: groups, savepoints, failed commits, cancellation, kill -9."""
 
 import asyncio
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -315,7 +313,8 @@ async def test_stuck_other_writer_is_a_transient_fault(
 
 async def test_replaced_file_is_not_ready(store: Database, sqlite_url: str) -> None:
     """A store whose file was deleted under it says so instead of writing to a ghost."""
-    Path(sqlite_url.removeprefix("sqlite:///")).unlink()
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    await asyncio.to_thread(file.unlink)
     with pytest.raises(TransientFault, match="removed or replaced"):
         await store.check()
 
@@ -354,20 +353,19 @@ async def test_killed_process_loses_nothing_it_was_told(
     opened: Opened, sqlite_url: str, migrations: Path, account: Table
 ) -> None:
     """After kill -9, every row whose commit was reported is there."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, sqlite_url, str(migrations)],
-        stdout=subprocess.PIPE,
-        text=True,
+    writer = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", WRITER, sqlite_url, str(migrations)),
+        stdout=asyncio.subprocess.PIPE,
         env={"PYTHONPATH": ":".join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert writer.stdout is not None
-    told = [await asyncio.to_thread(writer.stdout.readline) for _ in range(300)]
-    writer.send_signal(signal.SIGKILL)
-    told += writer.stdout.readlines()
-    writer.wait(DEADLINE_S)
-    writer.stdout.close()
+    told = [await writer.stdout.readline() for _ in range(300)]
+    writer.kill()
+    told += (await writer.stdout.read()).splitlines(keepends=True)
+    await writer.wait()
     # The last line may be cut by the kill.
-    reported = {line.strip() for line in told if line.endswith("\n")}
+    reported = {line.decode().strip() for line in told if line.endswith(b"\n")}
     assert len(reported) >= 300
     assert reported <= await ids(await opened(sqlite_url), account)
 

@@ -8,12 +8,14 @@ import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 from anthropic.types import (
+    Message,
     MessageParam,
     OutputConfigParam,
     TextBlock,
     ToolParam,
     ToolResultBlockParam,
     ToolUseBlock,
+    ToolUseBlockParam,
 )
 
 from sandbox.arithmetic import evaluate
@@ -100,54 +102,18 @@ async def test_an_agent_reaches_the_structured_answer(
     messages = say("Check the invoice in letter-4711.txt.")
     calls_made: list[int] = []
     for _ in range(6):
-        if streamed:
-            async with anthropic_client.messages.stream(
-                model=MODEL,
-                max_tokens=4000,
-                system="You are Ada.",
-                messages=messages,
-                tools=TOOLS,
-                output_config=ANSWER,
-            ) as stream:
-                message = await stream.get_final_message()
-        else:
-            message = await anthropic_client.messages.create(
-                model=MODEL,
-                max_tokens=4000,
-                system="You are Ada.",
-                messages=messages,
-                tools=TOOLS,
-                output_config=ANSWER,
-            )
+        message = await take_turn(anthropic_client, messages, streamed=streamed)
         calls = [block for block in message.content if isinstance(block, ToolUseBlock)]
         if not calls:
             break
         assert message.stop_reason == "tool_use"
         calls_made.append(len(calls))
-        messages.append(
-            {
-                "role": "assistant",
-                "content": [
-                    {
-                        "type": "tool_use",
-                        "id": call.id,
-                        "name": call.name,
-                        "input": call.input,
-                    }
-                    for call in calls
-                ],
-            }
-        )
-        results: list[ToolResultBlockParam] = [
-            {
-                "type": "tool_result",
-                "tool_use_id": call.id,
-                "content": letter
-                if call.name == "read_file"
-                else str(evaluate(str(call.input["expression"]))),
-            }
+        said: list[ToolUseBlockParam] = [
+            {"type": "tool_use", "id": call.id, "name": call.name, "input": call.input}
             for call in calls
         ]
+        messages.append({"role": "assistant", "content": said})
+        results = [run_tool(call, letter) for call in calls]
         messages.append({"role": "user", "content": results})
     else:
         raise AssertionError("no final answer")
@@ -159,6 +125,39 @@ async def test_an_agent_reaches_the_structured_answer(
         "calculated_total": 920.4,
         "recommendation": "query",
     }
+
+
+async def take_turn(
+    client: AsyncAnthropic, messages: list[MessageParam], *, streamed: bool
+) -> Message:
+    """Ask for the next message, tools and answer schema on offer."""
+    if not streamed:
+        return await client.messages.create(
+            model=MODEL,
+            max_tokens=4000,
+            system="You are Ada.",
+            messages=messages,
+            tools=TOOLS,
+            output_config=ANSWER,
+        )
+    async with client.messages.stream(
+        model=MODEL,
+        max_tokens=4000,
+        system="You are Ada.",
+        messages=messages,
+        tools=TOOLS,
+        output_config=ANSWER,
+    ) as stream:
+        final = await stream.get_final_message()
+        return Message.model_validate(final.model_dump())
+
+
+def run_tool(call: ToolUseBlock, letter: str) -> ToolResultBlockParam:
+    """Read the letter or calculate."""
+    text = letter
+    if call.name == "calculator":
+        text = str(evaluate(str(call.input["expression"])))
+    return {"type": "tool_result", "tool_use_id": call.id, "content": text}
 
 
 async def test_the_length_limit_cuts_the_answer(

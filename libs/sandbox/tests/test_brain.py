@@ -267,6 +267,15 @@ def test_a_named_tool_is_called_once_with_filled_arguments(thread: str) -> None:
     assert not brain.answer(Conversation("m", done, talk.tools)).calls
 
 
+@pytest.mark.parametrize("text", ["9" * 5000, '{"a":' * 5000, "-" * 999, "(1+" * 900])
+def test_hostile_texts_get_an_answer(text: str) -> None:
+    """Whatever is sent as prompt, goal or document, the sandbox answers."""
+    turns = (Turn(Role.SYSTEM, text), Turn(Role.USER, text))
+    assert brain.answer(Conversation("m", turns)).text.startswith("[sandbox]")
+    read = work(ask("Read a.txt", INVOICE, READ_FILE), {"a.txt": text})
+    assert object_of(json.loads(read.text))["stated_total"] == 0
+
+
 amounts = st.integers(1, 999_99).map(lambda cents: Decimal(cents) / 100)
 lines = st.lists(
     st.tuples(st.integers(1, 99), amounts, st.booleans()), min_size=1, max_size=12

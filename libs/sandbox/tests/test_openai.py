@@ -8,6 +8,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import (
+    ChatCompletionMessageFunctionToolCall,
+    ChatCompletionMessageFunctionToolCallParam,
     ChatCompletionMessageParam,
     ChatCompletionToolParam,
 )
@@ -139,32 +141,9 @@ async def test_an_agent_reaches_the_structured_answer(
             break
         assert completion.choices[0].finish_reason == "tool_calls"
         calls_made.append(len(calls))
-        messages.append(
-            {
-                "role": "assistant",
-                "tool_calls": [
-                    {
-                        "id": call.id,
-                        "type": "function",
-                        "function": {
-                            "name": call.function.name,
-                            "arguments": call.function.arguments,
-                        },
-                    }
-                    for call in calls
-                ],
-            }
-        )
-        for call in calls:
-            arguments = json.loads(call.function.arguments)
-            result = (
-                letter
-                if call.function.name == "read_file"
-                else str(evaluate(arguments["expression"]))
-            )
-            messages.append(
-                {"role": "tool", "tool_call_id": call.id, "content": result}
-            )
+        said = [repeat_call(call) for call in calls]
+        messages.append({"role": "assistant", "tool_calls": said})
+        messages.extend(run_tool(call, letter) for call in calls)
     else:
         raise AssertionError("no final answer")
     assert calls_made == [1, 4, 1]
@@ -174,6 +153,28 @@ async def test_an_agent_reaches_the_structured_answer(
         "sums_match": False,
         "recommendation": "query",
     }
+
+
+def repeat_call(
+    call: ChatCompletionMessageFunctionToolCall,
+) -> ChatCompletionMessageFunctionToolCallParam:
+    """Give the call back as part of the transcript."""
+    function = call.function
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": function.name, "arguments": function.arguments},
+    }
+
+
+def run_tool(
+    call: ChatCompletionMessageFunctionToolCall, letter: str
+) -> ChatCompletionMessageParam:
+    """Read the letter or calculate."""
+    text = letter
+    if call.function.name == "calculator":
+        text = str(evaluate(json.loads(call.function.arguments)["expression"]))
+    return {"role": "tool", "tool_call_id": call.id, "content": text}
 
 
 async def test_the_length_limit_cuts_the_answer(openai_client: AsyncOpenAI) -> None:
@@ -229,6 +230,7 @@ async def test_a_missing_key_is_unauthorised(
     [
         (b"{not json", None),
         (b"[]", None),
+        (b'{"model":' + b"[" * 99999, None),
         (b'{"model":"sandbox-small"}', "messages"),
         (b'{"model":"sandbox-small","messages":[]}', "messages"),
         (b'{"messages":[{"role":"user","content":"hi"}]}', "model"),

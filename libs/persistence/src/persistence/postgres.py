@@ -214,8 +214,7 @@ def _migrate_alone(
     lock = {"space": LOCK_SPACE, "schema": crc32((schema or "").encode()) - 2**31}
     connection.execute(text("SELECT pg_advisory_xact_lock(:space, :schema)"), lock)
     if schema is not None:
-        quoted = connection.dialect.identifier_preparer.quote_identifier(schema)
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted}"))
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)}"))
     migrate(connection, migrations)
 
 
@@ -250,7 +249,7 @@ def _connect_arguments(
 ) -> dict[str, object]:
     schema = _schema(url)
     if schema is not None:
-        settings = {**settings, "search_path": schema}
+        settings = {**settings, "search_path": _quoted(schema)}
     arguments: dict[str, object] = {
         "timeout": CONNECT_TIMEOUT_S,
         "command_timeout": command_timeout_s,
@@ -264,6 +263,10 @@ def _connect_arguments(
 def _driver_url(url: URL) -> URL:
     bare = url.difference_update_query(["schema", "sslmode", "pool_size"])
     return bare.set(drivername="postgresql+asyncpg")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _schema(url: URL) -> str | None:

@@ -47,7 +47,9 @@ _FINAL = re.compile(
     r"^(final|finish|submit|answer|respond|return)|final_", re.IGNORECASE
 )
 _FINAL_TEXT = re.compile(r"final (answer|result|output)", re.IGNORECASE)
-_SUM = re.compile(rf"\(*{NUMBER}\)*(?:(?:\s*[+*×x]\s*|\s+[-−/÷]\s+)\(*{NUMBER}\)*)+")
+_SUM = re.compile(
+    rf"(?<![\w.,])\(*{NUMBER}\)*(?:(?:\s*[+*×x]\s*|\s+[-−/÷]\s+)\(*{NUMBER}\)*)+"
+)
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ def _unwrap(text: str) -> str:
         return text
     try:
         value: Json = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return "\n".join(_lines(value, ""))
 
@@ -264,7 +266,7 @@ def _schema_in(system: str) -> JsonObject | None:
     for start in re.finditer(r"\{", system):
         try:
             value: Json = decoder.raw_decode(system, start.start())[0]
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         found = object_of(value)
         if found.get("type") == "object" and "properties" in found:

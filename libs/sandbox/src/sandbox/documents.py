@@ -20,18 +20,21 @@ NUMBER: Final = r"[-−]?\d+(?:[.,']\d+)*"
 CURRENCY: Final = r"(?:EUR|USD|GBP|CHF|SEK|NOK|DKK|PLN|CNY|JPY|€|\$|£|¥)"
 SYMBOLS: Final = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY"}
 _MONEY = rf"{CURRENCY}?\s?({NUMBER})\s?{CURRENCY}?"
-_UNIT = r"(?:(?:pcs|pc|pieces?|units?|boxes|box|hours?|hrs?|h|days?|kg|m|packs?)\b\.?)"
+_UNIT = (
+    r"(?:(?:pcs|pc|pieces?|units?|boxes|box|hours?|hrs?|h|days?|kg|m|packs?)\b"
+    r"\.?)"
+)
 _CELL = re.compile(
     rf"{CURRENCY}?\s?({NUMBER})\s?(?:{CURRENCY}|{_UNIT})?", re.IGNORECASE
 )
 _ITEM_FORMS = (
     re.compile(
-        rf"^\W{0,6}(?P<qty>{NUMBER})\s*{_UNIT}?\s*[x×*]?\s+(?P<label>\D.*?)\s*(?:@|\bat|à)"
+        rf"^\W{{0,6}}(?P<qty>{NUMBER})\s*{_UNIT}?\s*[x×*]?\s+(?P<label>\D.*?)\s*(?:@|\bat|à)"
         rf"\s*{_MONEY}\s*(?:each)?\s*[=:]\s*{_MONEY}\W*$",
         re.IGNORECASE,
     ),
     re.compile(
-        rf"^\W{0,6}(?P<label>\D.*?)[:\s]\s*(?P<qty>{NUMBER})\s*{_UNIT}?\s*[x×*@]"
+        rf"^\W{{0,6}}(?P<label>\D.*?)[:\s]\s*(?P<qty>{NUMBER})\s*{_UNIT}?\s*[x×*@]"
         rf"\s*{_MONEY}\s*=\s*{_MONEY}\W*$",
         re.IGNORECASE,
     ),

@@ -106,6 +106,10 @@ class Vendor:
         except RequestRefused as refused:
             record.end_state = EndState.ERROR
             return self._refuse(request, wire, refused.failure, record)
+        except RecursionError:
+            record.end_state = EndState.ERROR
+            refused = bad_request("The request is nested too deeply.")
+            return self._refuse(request, wire, refused.failure, record)
         except ConnectionError:
             # The client is gone: the record says so already, nobody is left to tell.
             return web.Response(status=499)

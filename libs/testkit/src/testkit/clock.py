@@ -76,15 +76,23 @@ class _Handle(asyncio.Handle):
     """Runs only while its owner is alive."""
 
     def _run(self) -> None:
-        if _may_run(self._context):  # type: ignore[attr-defined]
+        if _may_run(self._context):
             super()._run()
 
 
 class _TimerHandle(asyncio.TimerHandle):
-    """Runs only while its owner is alive."""
+    """Runs only while its owner is alive; equal times keep their order."""
+
+    number: int = 0
+
+    def __lt__(self, other: asyncio.TimerHandle) -> bool:
+        # asyncio's heap leaves timers of one time in any order.
+        if self.when() == other.when() and isinstance(other, _TimerHandle):
+            return self.number < other.number
+        return self.when() < other.when()
 
     def _run(self) -> None:
-        if _may_run(self._context):  # type: ignore[attr-defined]
+        if _may_run(self._context):
             super()._run()
 
 
@@ -123,8 +131,9 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         """Schedule a callback that runs only while its owner is alive."""
         self._check_closed()  # type: ignore[attr-defined]
         timer = _TimerHandle(when, callback, args, self, context)
+        timer.number = self.number()
         heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001
+        timer._scheduled = True  # noqa: SLF001
         return timer
 
     def _call_soon(

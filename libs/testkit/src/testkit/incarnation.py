@@ -9,7 +9,13 @@ committed stays; its subscriptions are gone with it.
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -20,7 +26,7 @@ from contracts.message import Message
 from contracts.subjects import Address
 from determinism import Clock
 from messaging.bus import Bus, FrameStream, Outgoing
-from persistence import Database
+from persistence.database import Database
 from testkit.chance import Chance
 from testkit.clock import OWNER
 
@@ -185,7 +191,7 @@ class GatedBus:
         )
 
     @asynccontextmanager
-    async def complete(self, request: CompletionRequest) -> AsyncIterator[FrameStream]:
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[FrameStream]:
         """Ask ai-broker."""
         await self._incarnation.point("bus.complete")
         async with self._bus.complete(request) as stream:

@@ -88,8 +88,8 @@ def add_work_streams(server: SimulatedNats) -> None:
     """Make the streams and durables of all services, as the bootstrap does."""
     for verb in WORK_VERBS:
         stream = work_stream(verb.service)
-        server.add_stream(stream, f"{Kind.WORK}.{verb.service}.>")
-        server.add_durable(
+        server.streams.add_stream(stream, f"{Kind.WORK}.{verb.service}.>")
+        server.streams.add_durable(
             stream, durable(verb, Track.STABLE), verb.pattern(Track.STABLE)
         )
 
@@ -97,8 +97,8 @@ def add_work_streams(server: SimulatedNats) -> None:
 def add_events_stream(server: SimulatedNats, tenant: str) -> None:
     """Make a tenant's events stream and the orchestrator's durable on it."""
     stream = events_stream(tenant)
-    server.add_stream(stream, events_pattern(tenant))
-    server.add_durable(stream, EVENTS_DURABLE, events_pattern(tenant))
+    server.streams.add_stream(stream, events_pattern(tenant))
+    server.streams.add_durable(stream, EVENTS_DURABLE, events_pattern(tenant))
 
 
 def simulated_bus(

@@ -23,7 +23,8 @@ from messaging.connection import Connection, Counters
 from messaging.limits import BusLimits
 from messaging.settle import Settler
 from messaging.wire import require_payload
-from testkit.simulated_nats import Interest, Link, SimulatedNats
+from testkit.simulated_nats import Interest, SimulatedNats
+from testkit.simulated_wire import Link
 
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
 
@@ -208,7 +209,9 @@ class SimulatedClient:
             NotFoundError: It is not there.
         """
         await self.round_trip()
-        if not self._server.has_durable(stream, durable):
+        if not self._server.is_up:
+            raise nats.errors.TimeoutError
+        if not self._server.streams.has_durable(stream, durable):
             raise NotFoundError
 
 
@@ -333,10 +336,10 @@ class SimulatedPull:
             TimeoutError: None came in time, or the server is down.
         """
         limit_s = timeout or 1.0
-        if not self._server.has_durable(self._stream, self._durable):
+        if not self._server.streams.has_durable(self._stream, self._durable):
             await asyncio.sleep(limit_s)
             raise nats.errors.TimeoutError
-        answer = self._server.pull(self._stream, self._durable, self._link)
+        answer = self._server.streams.pull(self._stream, self._durable, self._link)
         try:
             async with asyncio.timeout(limit_s):
                 return [await answer]

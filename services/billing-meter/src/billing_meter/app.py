@@ -15,7 +15,7 @@ from contracts.prices import PriceBook
 from contracts.subjects import Service
 from determinism import Clock, SystemClock
 from messaging.bus import Bus
-from messaging.housekeeping import housekeeping
+from messaging.housekeeping import dispatcher, housekeeping
 from messaging.nats_bus import NatsBus
 from messaging.runner import serve
 from messaging.subscriptions import Runnable
@@ -46,7 +46,7 @@ def compose(
     )
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
     own = subscriptions(deps)
-    keeping = housekeeping(Service.BILLING_METER, delivery, own)
+    keeping = housekeeping(Service.BILLING_METER, delivery, dispatcher(own))
     return Composed(Runnable(Service.BILLING_METER, (*own, *keeping)), deps)
 
 

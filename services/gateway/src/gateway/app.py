@@ -16,7 +16,7 @@ from gateway.handlers.tenants import seed_admin
 from gateway.ports import Deps
 from gateway.settings import Settings
 from messaging.bus import Bus
-from messaging.housekeeping import housekeeping
+from messaging.housekeeping import dispatcher, housekeeping
 from messaging.nats_bus import NatsBus
 from messaging.relay import Relay
 from messaging.runner import serve
@@ -50,7 +50,7 @@ def compose(
         peer_timeout_s=settings.peer_timeout_s,
     )
     own = subscriptions(deps)
-    keeping = housekeeping(Service.GATEWAY, delivery, own)
+    keeping = housekeeping(Service.GATEWAY, delivery, dispatcher(own))
     runnable = Runnable(Service.GATEWAY, (*own, *keeping), (relay.run,))
     return Composed(runnable, deps, create_app(deps, settings))
 

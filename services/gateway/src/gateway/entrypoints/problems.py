@@ -95,10 +95,7 @@ async def _bug(request: Request, _error: Exception) -> Response:
 # pydantic's error lists are untyped dictionaries.
 def invalid(errors: Sequence[Any], instance: str) -> Problem:
     """Return the problem of a body or parameter that does not validate."""
-    fields = tuple(
-        FieldError(pointer=_pointer(error["loc"]), detail=error["msg"])
-        for error in errors[:ERRORS_MAX]
-    )
+    fields = tuple(_field(error) for error in errors[:ERRORS_MAX])
     first = fields[0] if fields else None
     detail = (
         "the request is not valid"
@@ -106,6 +103,13 @@ def invalid(errors: Sequence[Any], instance: str) -> Problem:
         else f"{first.pointer or 'the body'}: {first.detail}"
     )
     return problem(Code.INVALID, detail, instance=instance, errors=fields)
+
+
+def _field(error: Any) -> FieldError:
+    if error["type"] == "json_invalid":
+        reason = error.get("ctx", {}).get("error", error["msg"])
+        return FieldError(pointer="", detail=f"is not JSON in UTF-8: {reason}")
+    return FieldError(pointer=_pointer(error["loc"]), detail=error["msg"])
 
 
 def _pointer(location: Sequence[str | int]) -> str:

@@ -254,8 +254,10 @@ def _document(part: DocumentPart) -> JsonObject:
         source = {"type": "text", "media_type": "text/plain", "data": text}
     else:
         source = _source(part, part.media_type)
-    titled: JsonObject = {} if part.name is None else {"title": part.name}
-    return {"type": "document", "source": source} | titled
+    document: JsonObject = {"type": "document", "source": source}
+    if part.name is not None:
+        document["title"] = part.name
+    return document
 
 
 def _source(part: ImagePart | DocumentPart, media_type: str) -> JsonObject:

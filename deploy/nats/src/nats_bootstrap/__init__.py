@@ -1,0 +1,1 @@
+"""Owns everything on NATS that must exist: streams, durables, buckets, users."""
