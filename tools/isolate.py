@@ -80,6 +80,10 @@ def imports_alone(
         print(f"{service}: services/{service}/pyproject.toml names no de-{service}")
         return False
     closure = closure_of(f"de-{service}", manifests)
+    # Our own names never go to an index, where a stranger may have taken them.
+    if absent := sorted(r for r in closure.requirements if r.startswith("de-")):
+        print(f"{service}: no pyproject.toml names {', '.join(absent)}")
+        return False
     with tempfile.TemporaryDirectory() as folder:
         python = make_environment(Path(folder), closure.requirements)
         path = os.pathsep.join(str(source) for source in sorted(closure.sources))

@@ -12,7 +12,7 @@ import httpx
 import typer
 from rich.console import Console
 
-STATE: Final = Path(__file__).parents[3] / ".state"
+CHECKOUT: Final = Path(__file__).parents[3]
 LIMIT_S: Final = 30.0
 FIRST_ERROR: Final = 400
 
@@ -40,7 +40,8 @@ def find_target() -> Target:
     url, api_key = os.environ.get("DE_URL"), os.environ.get("DE_API_KEY")
     if url and api_key:
         return Target(url, api_key)
-    path = STATE / "endpoints.json"
+    state = Path(os.environ.get("DE_STATE_DIR") or CHECKOUT / ".state")
+    path = state / "endpoints.json"
     try:
         endpoints: Json = json.loads(path.read_text())
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +10,16 @@ ROOT: Final = Path(__file__).parents[4]
 PRIVATE: Final = 0o600
 
 
+def default_folder() -> Path:
+    """Return ``DE_STATE_DIR`` or the checkout's ``.state``."""
+    return Path(os.environ.get("DE_STATE_DIR") or ROOT / ".state").resolve()
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The state folder, one property for each file in it."""
 
-    folder: Path = ROOT / ".state"
+    folder: Path = field(default_factory=default_folder)
 
     @property
     def endpoints(self) -> Path:

@@ -107,14 +107,14 @@ def message_id(event: Event) -> str:
 
 def _kind(foreign: Foreign) -> str:
     """Return the subject's end, having checked whose the subject is."""
-    kind, tenant, *rest = (*foreign.subject.split("."), "", "")[:-2] or ("", "")
-    if kind != "events" or tenant != foreign.tenant or not all(rest) or not rest:
-        detail = (
+    tokens = foreign.subject.split(".")
+    is_own = tokens[:2] == ["events", foreign.tenant]
+    if not is_own or len(tokens) < 3 or not all(tokens):  # noqa: PLR2004 -- a type
+        raise PermanentFault(
             f"subject {foreign.subject!r} is not one of tenant {foreign.tenant!r}: "
             f"publish to events.{foreign.tenant}.<type>"
         )
-        raise PermanentFault(detail)
-    return ".".join(rest)
+    return ".".join(tokens[2:])
 
 
 def _place(foreign: Foreign) -> str:

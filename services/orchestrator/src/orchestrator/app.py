@@ -1,0 +1,52 @@
+"""The composition root: names every adapter, opens, wires, closes."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import telemetry
+from contracts.subjects import Service
+from determinism import Clock, IdSource, SystemClock, SystemIds
+from messaging.bus import Bus
+from messaging.housekeeping import dispatcher, housekeeping
+from messaging.nats_bus import NatsBus
+from messaging.relay import Relay
+from messaging.runner import serve
+from messaging.subscriptions import Runnable
+from orchestrator.adapters.nats import BusBell
+from orchestrator.adapters.sql import SqlStore
+from orchestrator.adapters.tables import SHARED
+from orchestrator.entrypoints.deadlines import watch_deadlines
+from orchestrator.entrypoints.http import checks
+from orchestrator.entrypoints.subscribers import subscriptions
+from orchestrator.ports import Deps
+from orchestrator.settings import Settings
+from persistence.database import Database, open_database
+from persistence.delivery import DeliveryStore
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A wired service."""
+
+    runnable: Runnable
+    deps: Deps
+
+
+def compose(
+    *, settings: Settings, database: Database, bus: Bus, clock: Clock, ids: IdSource
+) -> Composed:
+    """Wire the service onto these ports."""
+    del ids  # every id here is derived from the task's own
+    delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
+    relay = Relay(bus, delivery, clock)
+    deps = Deps(
+        store=SqlStore(database, clock, relay.wake, telemetry.carrier),
+        bell=BusBell(bus),
+        clock=clock,
+        step_deadline_s=settings.step_deadline_s,
+    )
+    own = subscriptions(deps)
+    keeping = housekeeping(Service.ORCHESTRATOR, delivery, dispatcher(own))
+    deadlines = partial(watch_deadlines, deps, settings.deadline_poll_s)
+    loops = (relay.run, deadlines)
+    return Composed(Runnable(Service.ORCHESTRATOR, (*own, *keeping), loops), deps)
