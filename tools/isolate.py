@@ -20,6 +20,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = ROOT / "requirements.lock"
+OURS: Final = ("de-", "digital-employee-")
 
 IMPORT_ALL: Final = """\
 import importlib, pkgutil, sys
@@ -81,7 +82,7 @@ def imports_alone(
         return False
     closure = closure_of(f"de-{service}", manifests)
     # Our own names never go to an index, where a stranger may have taken them.
-    if absent := sorted(r for r in closure.requirements if r.startswith("de-")):
+    if absent := sorted(r for r in closure.requirements if r.startswith(OURS)):
         print(f"{service}: no pyproject.toml names {', '.join(absent)}")
         return False
     with tempfile.TemporaryDirectory() as folder:

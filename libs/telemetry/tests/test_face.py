@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from faults import PermanentFault, TransientFault
-from telemetry.face import Face, FaceServer
+from telemetry.face import Face, HttpServer
 
 
 async def _well() -> None:
@@ -72,7 +72,7 @@ async def test_serves_on_a_free_port() -> None:
     ports: list[int] = []
     face = Face("gateway", "gw_1", {"nats": _well}, registry)
     async with (
-        FaceServer(face, "127.0.0.1", 0, on_listening=ports.append) as server,
+        HttpServer(face, "127.0.0.1", 0, on_listening=ports.append) as server,
         httpx.AsyncClient(base_url=server.url, timeout=5) as client,
     ):
         assert ports == [server.port]
@@ -88,7 +88,7 @@ async def test_serves_on_a_free_port() -> None:
 async def test_a_taken_port_says_what_to_do() -> None:
     """Whose port is taken learns which setting to change."""
     face = Face("gateway", "gw_1", {})
-    async with FaceServer(face, "127.0.0.1", 0) as first:
+    async with HttpServer(face, "127.0.0.1", 0) as first:
         with pytest.raises(PermanentFault, match="HTTP_PORT"):
-            async with FaceServer(face, "127.0.0.1", first.port):
+            async with HttpServer(face, "127.0.0.1", first.port):
                 pass

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -70,7 +70,9 @@ def answer(
     finish: FinishReason | None = None,
 ) -> Completion:
     """Make the answer of a completed vendor call."""
-    made = tuple(TextPart(text=each) if isinstance(each, str) else each for each in parts)
+    made = tuple(
+        TextPart(text=each) if isinstance(each, str) else each for each in parts
+    )
     uses_tools = any(isinstance(each, ToolCallPart) for each in made)
     usual = FinishReason.TOOL_CALLS if uses_tools else FinishReason.STOP
     usage = TokenUsage(input_tokens=10, output_tokens=5)
@@ -202,7 +204,7 @@ class Process:
     async def around(self, _moment: str) -> None:
         """Freeze, or be cut off from the store, as the test wants it."""
         self.moments += 1
-        if self.moments == self.freeze_at:
+        if self.freeze_at is not None and self.moments >= self.freeze_at:
             await asyncio.Event().wait()
         if self.is_cut_off:
             raise TransientFault("cut off from the store")
@@ -265,7 +267,9 @@ class World:
 
     async def hire(self, process: Process, employee: Employee = CLERK) -> None:
         """Apply an employee."""
-        await apply_employee(ApplyEmployee(tenant="acme", employee=employee), process.deps)
+        await apply_employee(
+            ApplyEmployee(tenant="acme", employee=employee), process.deps
+        )
 
     def brief(self, name: str = "one", *, employee: str = "clerk") -> StepRequested:
         """Make a step's doorbell."""
@@ -287,7 +291,10 @@ class World:
     async def cancel(self, process: Process, brief: StepRequested) -> None:
         """Deliver a cancel."""
         message = CancelStep(
-            tenant=brief.tenant, task_id=brief.task_id, step_id=brief.step_id, reason="no"
+            tenant=brief.tenant,
+            task_id=brief.task_id,
+            step_id=brief.step_id,
+            reason="no",
         )
         delivery = Delivery("work", f"cancel_{brief.step_id}", brief.tenant)
         await steps.cancel_step(message, delivery, process.deps)
@@ -338,13 +345,20 @@ class World:
 class _Beside:
     """The shared store as one process sees it, with that process's moments."""
 
-    dialect: Final[Literal["sqlite"]] = "sqlite"
+    dialect: Final = "sqlite"
 
     def __init__(
-        self, database: InlineDatabase, around: Callable[[str], Coroutine[Any, Any, None]]
+        self,
+        database: InlineDatabase,
+        around: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
         self._database = database
         self._around = around
+
+    @property
+    def dialect(self) -> Literal["sqlite"]:
+        """The store's."""
+        return "sqlite"
 
     @property
     def store_id(self) -> str:
@@ -380,11 +394,10 @@ def play(script: Script, test: Callable[[World], Coroutine[Any, Any, None]]) -> 
         finally:
             await world.stop()
 
-    run_simulation(main, limit_s=7200)
+    run_simulation(main, limit_s=600)
 
 
 def without_schema(employee: Employee = CLERK, **limits: int) -> Employee:
     """Return an employee that answers in text, within limits."""
     changes = {"output_schema": None, "limits": Limits(**limits)}
     return employee.model_copy(update=changes)
-

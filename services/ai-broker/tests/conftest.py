@@ -10,8 +10,12 @@ import pytest
 
 from determinism import SystemClock
 from persistence.database import Database, open_database
+from testkit.servers import postgres_server, postgres_url
 
-pytest_plugins = ["testkit.servers"]
+__all__ = ["postgres_server", "postgres_url"]
+
+# Test folders are no packages: this makes ``broker_world`` importable beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 START_S = 20.0

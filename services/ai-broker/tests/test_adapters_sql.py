@@ -43,6 +43,7 @@ HELD = Held("acme", "step_1:0", "d", State.RUNNING, "a", 1, NOW + LEASE, NOW)
 
 
 def open_attempt(number: int = 1) -> Attempt:
+    """Give a dispatched attempt."""
     record = attempts.dispatch(
         REQUEST,
         Candidate("openai", "model-1"),
@@ -56,6 +57,7 @@ def open_attempt(number: int = 1) -> Attempt:
 
 
 def store_on(database: Database, woken: list[str]) -> SqlStore:
+    """Give the broker's store on a database."""
     return SqlStore(database, woken.extend, SystemClock())
 
 

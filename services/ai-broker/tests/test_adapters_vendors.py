@@ -106,6 +106,7 @@ async def side(
 
 
 def ask(text: str = QUESTION, **changes: object) -> CompletionRequest:
+    """Give a request with these fields."""
     asked: dict[str, object] = {
         "completion_id": "c",
         "tenant": "acme",
@@ -129,6 +130,7 @@ async def row_of(sandbox: aiohttp.ClientSession, attempt_id: str) -> dict[str, A
 
 
 async def spoil(sandbox: aiohttp.ClientSession, fault: str, **more: int) -> None:
+    """Let the next call meet a fault."""
     rules = [{"fault": fault, "count": 1, **more}]
     async with sandbox.put("/sandbox/faults", json=rules) as reply:
         assert reply.status == 200, await reply.text()

@@ -10,6 +10,7 @@ from contracts.subjects import Service
 from embedded import ports
 from embedded.process import Command
 from embedded.state import ROOT, State
+from nats_bootstrap.topology import SYSTEM_USER
 
 SERVICES: Final = (
     Service.GATEWAY,
@@ -23,7 +24,6 @@ MONITOR_PORT: Final = 8222
 SANDBOX_PORT: Final = 8600
 API_PORT: Final = 8000
 FACE_PORT: Final = 9000
-SYS_USER: Final = "sys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,12 @@ def nats_command(state: State) -> Command:
 def bootstrap_command(plan: Plan, secrets: Mapping[str, str], state: State) -> Command:
     """Run the bootstrap that keeps streams, durables and users."""
     environment = {
-        "NATS_BOOTSTRAP_NATS_URL": plan.nats_url,
-        "NATS_BOOTSTRAP_NATS_USER": Service.BOOTSTRAP.value,
-        "NATS_BOOTSTRAP_NATS_PASSWORD": secrets[Service.BOOTSTRAP],
-        "NATS_BOOTSTRAP_SYS_USER": SYS_USER,
-        "NATS_BOOTSTRAP_SYS_PASSWORD": secrets[SYS_USER],
-        "NATS_BOOTSTRAP_INCLUDE_PATH": str(state.nats / "tenants.conf"),
+        "BOOTSTRAP_NATS_URL": plan.nats_url,
+        "BOOTSTRAP_NATS_USER": Service.BOOTSTRAP.value,
+        "BOOTSTRAP_NATS_PASSWORD": secrets[Service.BOOTSTRAP],
+        "BOOTSTRAP_SYS_PASSWORD": secrets[SYSTEM_USER],
+        "BOOTSTRAP_INCLUDE_PATH": str(state.nats / "users.conf"),
+        "BOOTSTRAP_TRACE_FILE": str(state.traces / "bootstrap.jsonl"),
     }
     return _python("bootstrap", "nats_bootstrap", environment)
 

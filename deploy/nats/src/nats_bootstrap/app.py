@@ -6,19 +6,10 @@ from messaging.runner import connect_bus, serve
 from nats_bootstrap.reconcile import Outward, Reconciler
 from nats_bootstrap.settings import Settings
 from nats_bootstrap.users import System, UsersFile
-from telemetry import configure
 
 
 async def run(settings: Settings) -> None:
     """Reconcile until a signal ends the process."""
-    telemetry = configure(
-        Service.BOOTSTRAP,
-        settings.instance,
-        log_level=settings.log_level,
-        app_env=settings.app_env,
-        trace_file=settings.trace_file,
-        otlp_endpoint=settings.otlp_endpoint,
-    )
     clock = SystemClock()
     bus = connect_bus(Service.BOOTSTRAP, settings, clock=clock)
     password = settings.sys_password
@@ -38,7 +29,6 @@ async def run(settings: Settings) -> None:
             bus=bus,
             checks={},
             settings=settings,
-            telemetry=telemetry,
         )
     finally:
         await system.close()

@@ -13,7 +13,6 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from pydantic import ValidationError
-from telemetry import SpanKind, consumer_span, get_logger, metrics
 
 from contracts import headers as names
 from contracts.message import Message
@@ -28,6 +27,7 @@ from messaging.envelopes import envelope_of
 from messaging.refusals import Refused
 from messaging.subscriptions import Answer, Hear
 from messaging.wire import decode, delivery_of, require_tenant
+from telemetry import SpanKind, consumer_span, get_logger, metrics
 
 M = TypeVar("M", bound=Message)
 

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from telemetry import get_logger, metrics
-
 from contracts.deadletters import DeadLetter, DeadLetterNotice
 from contracts.subjects import Service, dead_letter_notice
 from determinism import Clock, derived_id
 from messaging.bus import Bus, Delivery
 from messaging.settlement import Bury
+from telemetry import get_logger, metrics
 
 log = get_logger()
 

@@ -19,13 +19,13 @@ from faststream.nats import NatsBroker
 from faststream.nats.security import NatsUserPassword
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from telemetry import get_logger
 
 from contracts.subjects import Service
 from determinism import within
 from faults import DeadlineExceeded, TransientFault
 from messaging.limits import BusLimits
 from messaging.wire import require_payload
+from telemetry import get_logger
 
 log = get_logger()
 

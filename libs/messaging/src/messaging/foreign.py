@@ -14,7 +14,6 @@ from typing import Final
 import nats.errors
 from nats.aio.msg import Msg
 from pydantic import BaseModel
-from telemetry import get_logger
 
 from contracts.subjects import EVENTS_DURABLE, events_pattern, events_stream
 from determinism import derived_id
@@ -26,6 +25,7 @@ from messaging.settle import Settler, Settling
 from messaging.subscriptions import Events, ForeignEvent
 from messaging.waiting import wait_for
 from messaging.working import Services, stop_all
+from telemetry import get_logger
 
 log = get_logger()
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
-from telemetry import SpanKind, consumer_span, get_logger, metrics
 
 from contracts.frames import Failed, Finished, Frame, Ping
 from contracts.problems import Code, ErrorEnvelope, problem
@@ -33,6 +32,7 @@ from messaging.crew import Crew
 from messaging.envelopes import envelope_of
 from messaging.subscriptions import AnswerInFrames, FrameBody
 from messaging.wire import decode, delivery_of, require_tenant
+from telemetry import SpanKind, consumer_span, get_logger, metrics
 
 log = get_logger()
 

@@ -16,7 +16,6 @@ from typing import Final
 
 from nats.aio.msg import Msg
 from pydantic import ValidationError
-from telemetry import carrier, get_logger
 
 from contracts import headers as names
 from contracts.completions import CompletionRequest
@@ -30,6 +29,7 @@ from messaging.connection import Connection
 from messaging.crew import Crew
 from messaging.limits import BusLimits
 from messaging.router import Router
+from telemetry import carrier, get_logger
 
 log = get_logger()
 

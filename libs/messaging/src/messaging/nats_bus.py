@@ -10,7 +10,6 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from pydantic import BaseModel, ValidationError
-from telemetry import SpanKind, carrier, get_logger, span
 
 from contracts import headers as names
 from contracts.completions import CompletionRequest
@@ -38,6 +37,7 @@ from messaging.subscriptions import (
     Work,
 )
 from messaging.working import Worker, stop_all
+from telemetry import SpanKind, carrier, get_logger, span
 
 M = TypeVar("M", bound=Message)
 

@@ -17,10 +17,10 @@ from faststream.nats import JStream, NatsMessage, PullSub
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
-from telemetry import get_logger
 
 from determinism import Clock
 from messaging.connection import Connection
+from telemetry import get_logger
 
 log = get_logger()
 

@@ -3,7 +3,7 @@
 from contracts.problems import Code, ErrorEnvelope, problem
 
 
-class Refused(Exception):  # noqa: N818 -- a refusal is no error of ours
+class Refused(Exception):
     """
     The other side said no, and why.
 

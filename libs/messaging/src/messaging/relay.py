@@ -20,8 +20,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
-from telemetry import get_logger, metrics
-
 from contracts.delivery import Missing, MissingReply
 from contracts.subjects import Address, Service, missing
 from determinism import Clock
@@ -29,6 +27,7 @@ from faults import Fault, PermanentFault, TransientFault
 from messaging.bus import Bus, Outgoing
 from messaging.refusals import Refused
 from messaging.waiting import wait_for
+from telemetry import get_logger, metrics
 
 log = get_logger()
 

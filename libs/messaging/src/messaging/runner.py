@@ -13,11 +13,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-from prometheus_client import CollectorRegistry
-from telemetry import get_logger
-from telemetry.face import Face, FaceServer
+from typing import Final
 
 from contracts.subjects import Service
 from determinism import Clock, IdSource, SystemClock, SystemIds
@@ -25,25 +21,14 @@ from faults import TransientFault
 from messaging.nats_bus import NatsBus
 from messaging.settings import ServiceSettings
 from messaging.subscriptions import Runnable
+from telemetry import configure, get_logger
+from telemetry.face import Face, HttpServer
 
 log = get_logger()
 
 Check = Callable[[], Awaitable[None]]
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 LOOPS_STOP_S: Final = 5.0
-
-
-class HasRegistry(Protocol):
-    """A running telemetry: what ``/metrics`` shows, and what must be flushed."""
-
-    @property
-    def registry(self) -> CollectorRegistry:
-        """Return what ``/metrics`` shows."""
-        ...
-
-    def shutdown(self) -> None:
-        """Write what is queued and let go."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +66,6 @@ async def serve(
     bus: NatsBus,
     checks: Mapping[str, Check],
     settings: ServiceSettings,
-    telemetry: HasRegistry | None = None,
     on_listening: Callable[[int], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -90,10 +74,9 @@ async def serve(
 
     Args:
         runnable: What it listens to, and its loops.
-        bus: Not yet connected; its ``sink`` is set.
+        bus: Not yet connected.
         checks: What else must be well for readiness, by name.
         settings: Where the face listens.
-        telemetry: What ``/metrics`` shows; shut down at the end.
         on_listening: Called once with the face's actual port.
         stop: Ends the service when set, as a signal does; for tests.
 
@@ -101,14 +84,23 @@ async def serve(
         SystemExit: With code 1, when a loop died or NATS is closed for good.
     """
     stopping = stop or asyncio.Event()
+    bus.sink = runnable.sink
+    observed = configure(
+        runnable.service,
+        bus.instance,
+        log_level=settings.log_level,
+        app_env=settings.app_env,
+        trace_file=settings.trace_file,
+        otlp_endpoint=settings.otlp_endpoint,
+    )
     life = _Life(runnable, bus, stopping)
     face = Face(
         str(runnable.service),
         bus.instance,
         {"nats": bus.check, "subscribed": life.check_subscribed, **checks},
-        None if telemetry is None else telemetry.registry,
+        observed.registry,
     )
-    server = FaceServer(
+    server = HttpServer(
         face, settings.http_host, settings.http_port, on_listening=on_listening
     )
     _listen_to_signals(stopping)
@@ -120,8 +112,7 @@ async def serve(
             log.info("service_draining", reason=ending.reason)
             await life.end()
     finally:
-        if telemetry is not None:
-            telemetry.shutdown()
+        observed.shutdown()
     log.info("service_stopped", code=ending.code)
     if ending.code:
         sys.exit(ending.code)

@@ -18,7 +18,6 @@ import nats.errors
 from faststream import BaseMiddleware
 from faststream.message import StreamMessage
 from nats.aio.msg import Msg
-from telemetry import consumer_span, get_logger, metrics
 
 from determinism import Clock, IdSource, within
 from faults import TransientFault
@@ -27,6 +26,7 @@ from messaging.burial import DeadLetterSink
 from messaging.bus import Delivery
 from messaging.limits import BusLimits
 from messaging.settlement import Ack, Bury, Nak, Settlement, settle
+from telemetry import consumer_span, get_logger, metrics
 
 log = get_logger()
 

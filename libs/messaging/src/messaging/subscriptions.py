@@ -15,6 +15,7 @@ from contracts.frames import (
 )
 from contracts.message import Message
 from contracts.subjects import Service, Verb
+from messaging.burial import DeadLetterSink, NoSink
 from messaging.bus import Delivery
 
 M = TypeVar("M", bound=Message)
@@ -126,3 +127,5 @@ class Runnable:
     subscriptions: tuple[Subscription, ...]
     loops: tuple[Callable[[], Awaitable[None]], ...] = field(default=())
     """Each runs until cancelled; one that raises takes the process down."""
+    sink: DeadLetterSink = field(default_factory=NoSink)
+    """Where given-up messages go."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHECK_LIMIT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
+BACKLOG: Final = 512
 STOP_LIMIT_S: Final = 3
 
 OK: Final = 200
@@ -44,6 +45,7 @@ Check = Callable[[], Awaitable[None]]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Face:
@@ -134,26 +136,29 @@ class Face:
         )
 
 
-class FaceServer:
+class HttpServer:
     """
-    Serves a face while its context is open; installs no signal handlers.
+    Serves an ASGI application while its context is open; handles no signals.
 
     Args:
-        face: What to serve.
+        app: What to serve: a face, or the gateway's API.
         host: Address to listen on.
         port: 0 takes a free one; ``port`` tells which.
+        connections_max: Above this many at once, 503.
         on_listening: Called once with the actual port.
     """
 
     def __init__(
         self,
-        face: Face,
+        app: Application,
         host: str,
         port: int,
         *,
+        connections_max: int = CONNECTIONS_MAX,
         on_listening: Callable[[int], None] | None = None,
     ) -> None:
-        self._face = face
+        self._app = app
+        self._connections_max = connections_max
         self._host = host
         self._wanted = port
         self._on_listening = on_listening
@@ -176,7 +181,7 @@ class FaceServer:
         """
         listening = _listen(self._host, self._wanted)
         self.port = int(listening.getsockname()[1])
-        self._server = _server(self._face)
+        self._server = _server(self._app, self._connections_max)
         self._serving = asyncio.create_task(
             self._server.serve(sockets=[listening]), name="face"
         )
@@ -202,7 +207,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(
             (host, port),
             family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=CONNECTIONS_MAX,
+            backlog=BACKLOG,
         )
     except OSError as cause:
         detail = (
@@ -212,7 +217,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise PermanentFault(detail, code="address-unavailable") from cause
 
 
-def _server(face: Face) -> "uvicorn.Server":
+def _server(app: Application, connections_max: int) -> "uvicorn.Server":
     import uvicorn  # noqa: PLC0415 -- slow import, wanted only by who serves
 
     class Server(uvicorn.Server):
@@ -224,12 +229,12 @@ def _server(face: Face) -> "uvicorn.Server":
 
     return Server(
         uvicorn.Config(
-            face,
+            app,
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
-            limit_concurrency=CONNECTIONS_MAX,
+            limit_concurrency=connections_max,
             timeout_graceful_shutdown=STOP_LIMIT_S,
             server_header=False,
         )

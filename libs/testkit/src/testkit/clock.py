@@ -9,9 +9,11 @@ incarnation never runs again, wherever it was waiting.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import selectors
+import weakref
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
@@ -102,6 +104,8 @@ class SimulationLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now_s = 0.0
         self._made = 0
+        self._is_over = False
+        self._left: weakref.WeakSet[_Task] = weakref.WeakSet()
         selector = _JumpingSelector()
         super().__init__(selector)
         selector.jump = self._jump
@@ -110,6 +114,24 @@ class SimulationLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the virtual seconds since the run began."""
         return self._now_s
+
+    def abandon(self) -> None:
+        """
+        End the run: what is left is dropped, and schedules nothing any more.
+
+        A coroutine that is dropped still runs its ``finally``; here that reaches
+        nobody, so that it can neither change the result nor speak.
+        """
+        self._is_over = True
+        for task in sorted(self._left, key=hash):
+            with contextlib.suppress(BaseException):
+                task.get_coro().close()
+        self._ready.clear()  # type: ignore[attr-defined]
+        self._scheduled.clear()  # type: ignore[attr-defined]
+
+    def note(self, task: "_Task") -> None:
+        """Remember a task, to drop it at the end."""
+        self._left.add(task)
 
     def number(self) -> int:
         """Return the next number of this loop: what a task or future hashes by."""
@@ -132,6 +154,8 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         self._check_closed()  # type: ignore[attr-defined]
         timer = _TimerHandle(when, callback, args, self, context)
         timer.number = self.number()
+        if self._is_over:
+            return timer
         heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
         timer._scheduled = True  # noqa: SLF001
         return timer
@@ -143,6 +167,8 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         context: contextvars.Context | None,
     ) -> asyncio.Handle:
         handle = _Handle(callback, args, self, context)
+        if self._is_over:
+            return handle
         self._ready.append(handle)  # type: ignore[attr-defined]
         return handle
 
@@ -186,6 +212,7 @@ class _Task(_Numbered, asyncio.Task[Any]):
         super().__init__(coro, loop=loop, context=context)
         # The tasks of a crashed incarnation stay pending for ever, on purpose.
         self._log_destroy_pending = False
+        loop.note(self)
 
 
 def _make_task(
@@ -247,6 +274,7 @@ def run_simulation(
     try:
         return loop.run_until_complete(_limited(main(loop), limit_s))
     finally:
+        loop.abandon()
         asyncio.set_event_loop(None)
         loop.close()
 

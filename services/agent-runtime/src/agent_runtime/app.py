@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-import telemetry
 from agent_runtime.adapters.nats import BrokerModel, LiveWatchers
 from agent_runtime.adapters.sql import SqlStore, known_steps
 from agent_runtime.adapters.tables import SHARED
@@ -31,7 +30,6 @@ class Composed:
 
     runnable: Runnable
     deps: Deps
-    delivery: DeliveryStore
 
 
 def compose(
@@ -64,21 +62,14 @@ def compose(
         Service.AGENT_RUNTIME,
         (*own, *keeping),
         loops=(relay.run, partial(crew.work, deps), partial(crew.sweep, deps)),
+        sink=StoreSink(Service.AGENT_RUNTIME, delivery, bus, clock),
     )
-    return Composed(runnable, deps, delivery)
+    return Composed(runnable, deps)
 
 
 async def run(settings: Settings) -> None:
     """Open the real adapters and serve until told to stop."""
     clock, ids = SystemClock(), SystemIds()
-    observed = telemetry.configure(
-        Service.AGENT_RUNTIME,
-        settings.instance,
-        log_level=settings.log_level,
-        app_env=settings.app_env,
-        trace_file=settings.trace_file,
-        otlp_endpoint=settings.otlp_endpoint,
-    )
     database = await open_database(
         settings.database_url, migrations=settings.migrations, clock=clock
     )
@@ -87,13 +78,8 @@ async def run(settings: Settings) -> None:
         composed = compose(
             settings=settings, database=database, bus=bus, clock=clock, ids=ids
         )
-        bus.sink = StoreSink(Service.AGENT_RUNTIME, composed.delivery, bus, clock)
         await serve(
-            composed.runnable,
-            bus=bus,
-            checks=checks(database),
-            settings=settings,
-            telemetry=observed,
+            composed.runnable, bus=bus, checks=checks(database), settings=settings
         )
     finally:
         await database.close()

@@ -219,7 +219,6 @@ class Claimed:
     began_at: datetime
     lease: StepLease
     transcript: Transcript
-    attempts: tuple[AttemptSummary, ...]
     carrier: Mapping[str, str]
 
 

@@ -9,7 +9,6 @@ from typing import assert_never
 
 import yaml
 
-import telemetry
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import SHARED
 from ai_broker.adapters.vendors.anthropic import AnthropicVendor
@@ -23,6 +22,7 @@ from ai_broker.ports import Deps, Limits, Vendor
 from ai_broker.settings import Settings
 from contracts.subjects import Service
 from determinism import Clock, IdSource, SystemClock, SystemIds
+from messaging.burial import StoreSink
 from messaging.bus import Bus
 from messaging.housekeeping import dispatcher, housekeeping
 from messaging.relay import Relay
@@ -82,7 +82,9 @@ def compose(
     own = subscriptions(desk)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
     loops = (relay.run, partial(sweep_forever, deps))
-    return Composed(Runnable(Service.AI_BROKER, (*own, *keeping), loops), deps)
+    sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
+    runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink)
+    return Composed(runnable, deps)
 
 
 def read_catalogue(path: Path) -> Catalogue:
@@ -111,30 +113,20 @@ def _vendor(endpoint: Endpoint, patience: Patience) -> Vendor:
 async def run(settings: Settings) -> None:
     """Open the real adapters and serve until told to stop."""
     clock, ids = SystemClock(), SystemIds()
-    observed = telemetry.configure(
-        Service.AI_BROKER,
-        settings.instance,
-        log_level=settings.log_level,
-        app_env=settings.app_env,
-        trace_file=settings.trace_file,
-        otlp_endpoint=settings.otlp_endpoint,
-    )
     database = await open_database(
         settings.database_url, migrations=settings.migrations, clock=clock
     )
-    bus = connect_bus(Service.AI_BROKER, settings, clock=clock, ids=ids)
-    composed = compose(
-        settings=settings, database=database, bus=bus, clock=clock, ids=ids
-    )
     try:
-        await serve(
-            composed.runnable,
-            bus=bus,
-            checks=checks(database),
-            settings=settings,
-            telemetry=observed,
+        bus = connect_bus(Service.AI_BROKER, settings, clock=clock, ids=ids)
+        composed = compose(
+            settings=settings, database=database, bus=bus, clock=clock, ids=ids
         )
+        try:
+            await serve(
+                composed.runnable, bus=bus, checks=checks(database), settings=settings
+            )
+        finally:
+            for vendor in composed.deps.vendors.values():
+                await vendor.close()
     finally:
-        for vendor in composed.deps.vendors.values():
-            await vendor.close()
         await database.close()

@@ -13,11 +13,11 @@ from billing_meter.ports import Deps
 from billing_meter.settings import Settings
 from contracts.prices import PriceBook
 from contracts.subjects import Service
-from determinism import Clock, SystemClock
+from determinism import Clock, IdSource, SystemClock, SystemIds
+from messaging.burial import StoreSink
 from messaging.bus import Bus
 from messaging.housekeeping import dispatcher, housekeeping
-from messaging.nats_bus import NatsBus
-from messaging.runner import serve
+from messaging.runner import connect_bus, serve
 from messaging.subscriptions import Runnable
 from persistence.database import Database, open_database
 from persistence.delivery import DeliveryStore
@@ -34,9 +34,10 @@ class Composed:
 
 
 def compose(
-    *, settings: Settings, database: Database, bus: Bus, clock: Clock
+    *, settings: Settings, database: Database, bus: Bus, clock: Clock, ids: IdSource
 ) -> Composed:
     """Wire the service onto these ports."""
+    del ids  # every id here is derived from the usage record's own
     book = load_book(settings.price_file)
     deps = Deps(
         store=SqlStore(database, clock),
@@ -47,7 +48,9 @@ def compose(
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
     own = subscriptions(deps)
     keeping = housekeeping(Service.BILLING_METER, delivery, dispatcher(own))
-    return Composed(Runnable(Service.BILLING_METER, (*own, *keeping)), deps)
+    sink = StoreSink(Service.BILLING_METER, delivery, bus, clock)
+    runnable = Runnable(Service.BILLING_METER, (*own, *keeping), sink=sink)
+    return Composed(runnable, deps)
 
 
 def load_book(path: Path) -> PriceBook:
@@ -57,10 +60,17 @@ def load_book(path: Path) -> PriceBook:
 
 async def run(settings: Settings) -> None:
     """Open the real adapters and serve until told to stop."""
-    clock = SystemClock()
+    clock, ids = SystemClock(), SystemIds()
     database = await open_database(
         settings.database_url, migrations=settings.migrations, clock=clock
     )
-    bus = NatsBus(Service.BILLING_METER, settings)
-    composed = compose(settings=settings, database=database, bus=bus, clock=clock)
-    await serve(composed.runnable, bus=bus, checks=checks(database), settings=settings)
+    try:
+        bus = connect_bus(Service.BILLING_METER, settings, clock=clock, ids=ids)
+        composed = compose(
+            settings=settings, database=database, bus=bus, clock=clock, ids=ids
+        )
+        await serve(
+            composed.runnable, bus=bus, checks=checks(database), settings=settings
+        )
+    finally:
+        await database.close()

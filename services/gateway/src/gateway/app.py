@@ -15,14 +15,15 @@ from gateway.entrypoints.subscribers import subscriptions
 from gateway.handlers.tenants import seed_admin
 from gateway.ports import Deps
 from gateway.settings import Settings
+from messaging.burial import StoreSink
 from messaging.bus import Bus
 from messaging.housekeeping import dispatcher, housekeeping
-from messaging.nats_bus import NatsBus
 from messaging.relay import Relay
-from messaging.runner import serve
+from messaging.runner import connect_bus, serve
 from messaging.subscriptions import Runnable
 from persistence.database import Database, open_database
 from persistence.delivery import DeliveryStore
+from telemetry.face import HttpServer
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,38 @@ def compose(
     )
     own = subscriptions(deps)
     keeping = housekeeping(Service.GATEWAY, delivery, dispatcher(own))
-    runnable = Runnable(Service.GATEWAY, (*own, *keeping), (relay.run,))
-    return Composed(runnable, deps, create_app(deps, settings))
+    app = create_app(deps, settings)
+    runnable = Runnable(
+        Service.GATEWAY,
+        (*own, *keeping),
+        loops=(relay.run,),
+        sink=StoreSink(Service.GATEWAY, delivery, bus, clock),
+    )
+    return Composed(runnable, deps, app)
 
 
 async def run(settings: Settings) -> None:
     """Open the real adapters and serve until told to stop."""
-    clock = SystemClock()
+    clock, ids = SystemClock(), SystemIds()
     database = await open_database(
         settings.database_url, migrations=settings.migrations, clock=clock
     )
-    bus = NatsBus(Service.GATEWAY, settings)
-    composed = compose(
-        settings=settings, database=database, bus=bus, clock=clock, ids=SystemIds()
-    )
-    if settings.admin_key is not None:
-        await seed_admin(settings.admin_key.get_secret_value(), composed.deps)
-    await serve(composed.runnable, bus=bus, checks=checks(database), settings=settings)
+    try:
+        bus = connect_bus(Service.GATEWAY, settings, clock=clock, ids=ids)
+        composed = compose(
+            settings=settings, database=database, bus=bus, clock=clock, ids=ids
+        )
+        if settings.admin_key is not None:
+            await seed_admin(settings.admin_key.get_secret_value(), composed.deps)
+        api = HttpServer(
+            composed.app,
+            settings.api_host,
+            settings.api_port,
+            connections_max=settings.connections_max,
+        )
+        async with api:
+            await serve(
+                composed.runnable, bus=bus, checks=checks(database), settings=settings
+            )
+    finally:
+        await database.close()

@@ -25,6 +25,8 @@ class Settings(ServiceSettings):
     """An admin key that always works: ``de_<id>_<secret>``."""
     body_bytes_max: int = Field(default=262_144, ge=1024)
     """Larger bodies are refused with 413."""
+    connections_max: int = Field(default=4096, ge=1)
+    """Connections at once; above, 503."""
     feeds_max: int = Field(default=1000, ge=1)
     """Concurrent feeds; above, 503."""
     peer_timeout_s: float = Field(default=5.0, gt=0, le=60)

@@ -8,9 +8,8 @@ from contracts.subjects import Service
 from determinism import Clock, IdSource, SystemClock, SystemIds
 from messaging.bus import Bus
 from messaging.housekeeping import dispatcher, housekeeping
-from messaging.nats_bus import NatsBus
 from messaging.relay import Relay
-from messaging.runner import serve
+from messaging.runner import connect_bus, serve
 from messaging.subscriptions import Runnable
 from orchestrator.adapters.nats import BusBell
 from orchestrator.adapters.sql import SqlStore
@@ -30,6 +29,7 @@ class Composed:
 
     runnable: Runnable
     deps: Deps
+    delivery: DeliveryStore
 
 
 def compose(
@@ -49,4 +49,24 @@ def compose(
     keeping = housekeeping(Service.ORCHESTRATOR, delivery, dispatcher(own))
     deadlines = partial(watch_deadlines, deps, settings.deadline_poll_s)
     loops = (relay.run, deadlines)
-    return Composed(Runnable(Service.ORCHESTRATOR, (*own, *keeping), loops), deps)
+    return Composed(
+        Runnable(Service.ORCHESTRATOR, (*own, *keeping), loops), deps, delivery
+    )
+
+
+async def run(settings: Settings) -> None:
+    """Open the real adapters and serve until told to stop."""
+    clock, ids = SystemClock(), SystemIds()
+    database = await open_database(
+        settings.database_url, migrations=settings.migrations, clock=clock
+    )
+    try:
+        bus = connect_bus(Service.ORCHESTRATOR, settings, clock=clock, ids=ids)
+        composed = compose(
+            settings=settings, database=database, bus=bus, clock=clock, ids=ids
+        )
+        await serve(
+            composed.runnable, bus=bus, checks=checks(database), settings=settings
+        )
+    finally:
+        await database.close()

@@ -37,8 +37,6 @@ class Unanswered:
     """No answer, and none will come: for good, or because we were told to stop."""
 
     problem: Problem
-    attempts: tuple[AttemptSummary, ...] = ()
-    """Vendor calls that were made in vain and are on the ledger."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class _Missed:
 
     envelope: ErrorEnvelope
     attempts: tuple[AttemptSummary, ...] = ()
+    """Vendor calls that were made in vain and are on the ledger."""
 
 
 async def ask(
@@ -61,7 +60,6 @@ async def ask(
         turn: The turn's number, for watchers.
         deps: Ports.
     """
-    attempts: dict[str, AttemptSummary] = {}
     tries = 0
     while not running.cancelled.is_set():
         tries += 1
@@ -69,28 +67,26 @@ async def ask(
         if isinstance(outcome, Completion):
             return Answered(outcome)
         await _note(outcome.attempts, running, deps)
-        attempts.update({each.attempt_id: each for each in outcome.attempts})
         problem_met = outcome.envelope.problem
         if running.cancelled.is_set():
             break
         if not outcome.envelope.retryable:
-            return Unanswered(problem_met, tuple(attempts.values()))
+            return Unanswered(problem_met)
         wait_s = _wait_s(outcome.envelope, tries, deps)
         if deps.clock.now() + timedelta(seconds=wait_s) >= request.deadline:
-            return Unanswered(_given_up(problem_met, tries), tuple(attempts.values()))
+            return Unanswered(_given_up(problem_met, tries))
         log.info(
             "model_asked_again", step_id=running.claimed.step.step_id, turn=turn,
             tries=tries, code=problem_met.code.value,
         )  # fmt: skip
         await _pause(wait_s, running)
-    stopped = problem(Code.CANCELLED, "The step was cancelled.")
-    return Unanswered(stopped, tuple(attempts.values()))
+    return Unanswered(problem(Code.CANCELLED, "The step was cancelled."))
 
 
 async def _note(
     attempts: tuple[AttemptSummary, ...], running: Running, deps: Deps
 ) -> None:
-    """Keep what was called in vain, so that a crash does not forget its cost."""
+    """Keep what was called in vain until the step's end tells of its cost."""
     if attempts:
         step_id = running.claimed.step.step_id
         await deps.store.run(lambda work: work.steps.note_attempts(step_id, attempts))

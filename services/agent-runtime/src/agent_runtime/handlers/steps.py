@@ -126,7 +126,6 @@ def claim(work: Work, step_id: str, now: datetime) -> Claimed | Ending | None:
         began_at=step.began_at or now,
         lease=lease,
         transcript=work.steps.transcript(step_id),
-        attempts=work.steps.attempts(step_id),
         carrier=step.carrier,
     )
 

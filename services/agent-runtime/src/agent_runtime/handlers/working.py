@@ -32,7 +32,6 @@ from agent_runtime.domain.step import (
 from agent_runtime.domain.transcript import Transcript, Turn
 from agent_runtime.handlers.asking import Unanswered, ask
 from agent_runtime.ports import Claimed, Deps, Running, Work
-from contracts.completions import AttemptSummary
 from determinism import within
 from faults import TransientFault
 from telemetry import names
@@ -101,7 +100,6 @@ class _Loop:
         self._employee = claimed.employee.employee
         self._limits = limits_of(self._employee, self._brief, claimed.began_at)
         self._transcript: Transcript = claimed.transcript
-        self._attempts: tuple[AttemptSummary, ...] = claimed.attempts
         self._unsaved: dict[int, Turn] = {}
 
     async def run(self) -> None:
@@ -147,7 +145,6 @@ class _Loop:
         with telemetry.span("ask_model", attributes):
             outcome = await ask(request, self._running, call.turn, self._deps)
         if isinstance(outcome, Unanswered):
-            self._attempts += outcome.attempts
             cancelled = self._running.cancelled.is_set()
             return CANCELLED if cancelled else failed(outcome.problem)
         answered_at = self._deps.clock.now()
@@ -189,20 +186,20 @@ class _Loop:
 
     async def _end(self, ending: Ending) -> None:
         now, lease = self._deps.clock.now(), self._running.claimed.lease
-        owed = step_finished(
-            self._step,
-            ending,
-            now,
-            fence=lease.fence,
-            transcript=self._transcript,
-            attempts=self._attempts,
-        )
 
         def transaction(work: Work) -> bool:
             if not work.leases.finish(lease):
                 return False
             self._write_turns(work)
             work.steps.close(self._step.step_id, now)
+            owed = step_finished(
+                self._step,
+                ending,
+                now,
+                fence=lease.fence,
+                transcript=self._transcript,
+                attempts=work.steps.attempts(self._step.step_id),
+            )
             work.outbox.add((owed,), now)
             return True
 

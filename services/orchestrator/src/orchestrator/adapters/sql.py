@@ -182,7 +182,7 @@ class SqlWork:
         if after is not None:
             place = tuple_(RUN.c.created_at, RUN.c.task_id)
             query = query.where(place < tuple_(after.created_at, after.task_id))
-        return [run_of(row) for row in self._conn.execute(query)]
+        return [run_of(row.state, row.version) for row in self._conn.execute(query)]
 
     def history(
         self, tenant: str, task_id: str, after: int, limit: int
@@ -252,7 +252,7 @@ class SqlWork:
             RUN.c.tenant == tenant, RUN.c.task_id == task_id
         )
         row = self._conn.execute(query.with_for_update() if locked else query).first()
-        return None if row is None else run_of(row)
+        return None if row is None else run_of(row.state, row.version)
 
     def _append(self, decision: Decision) -> None:
         rows = [event_columns(decision.run, event) for event in decision.events]

@@ -93,10 +93,9 @@ def run_columns(run: Run) -> dict[str, object]:
     return {"status": run.status.value, "state": _RUN.dump_json(run)}
 
 
-# Any: a row's columns have no static types.
-def run_of(row: Row[Any]) -> Run:
-    """Return the run that a row holds."""
-    return replace(_RUN.validate_json(row.state), version=row.version)
+def run_of(state: bytes, version: int) -> Run:
+    """Return the run that a row's columns hold."""
+    return replace(_RUN.validate_json(state), version=version)
 
 
 def event_columns(run: Run, event: TaskEvent) -> dict[str, object]:
@@ -111,6 +110,7 @@ def event_columns(run: Run, event: TaskEvent) -> dict[str, object]:
     }
 
 
+# Any: a row's columns have no static types.
 def event_of(row: Row[Any]) -> TaskEvent:
     """Return the history event that a row holds."""
     return TaskEvent(

@@ -113,9 +113,7 @@ class Draft:
             deadline=deadline,
         )
         self._owe(subjects.STEP, request, derived_id("step-requested", step_id))
-        payload = StepDeadline(
-            tenant=run.tenant, task_id=run.task_id, step_id=step_id
-        )
+        payload = StepDeadline(tenant=run.tenant, task_id=run.task_id, step_id=step_id)
         self._timers.append(SetTimer(_timer_id(step_id), deadline, payload))
         step = ActiveStep(step_id, task.pointer, task.employee)
         self.run = replace(run, active=(*run.active, step))
@@ -176,9 +174,7 @@ class Draft:
     def close(self, step: ActiveStep, outcome: StepOutcome, data: JsonObject) -> None:
         """End a step: out of the snapshot, into the history, its timer off."""
         status = STEP_NEXT[StepStatus.RUNNING, outcome]
-        active = tuple(
-            each for each in self.run.active if each.step_id != step.step_id
-        )
+        active = tuple(each for each in self.run.active if each.step_id != step.step_id)
         self.run = replace(self.run, active=active)
         self._timers.append(CancelTimer(_timer_id(step.step_id)))
         self.note(

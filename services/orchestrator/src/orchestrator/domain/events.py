@@ -197,9 +197,7 @@ def _checked(given: Mapping[str, str], data: Json) -> _Attributes:
     for name in ("id", "source", "type"):
         if not given.get(name, "-").isprintable():
             raise PermanentFault(f"{name} has characters that cannot be printed")
-    extensions = {
-        name: value for name, value in given.items() if name not in _KNOWN
-    }
+    extensions = {name: value for name, value in given.items() if name not in _KNOWN}
     if "subject" in given:  # CloudEvents' own subject is not the NATS subject
         extensions["subject"] = given["subject"]
     if len(extensions) > EXTENSIONS_MAX:

@@ -1,5 +1,6 @@
 """Paths into an event: ``data.invoice.0.number``, ``type``, ``extensions.region``."""
 
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,7 @@ ROOTS: Final = frozenset(
     }
 )
 PATH_CHARS_MAX: Final = 256
+INDEX_DIGITS_MAX: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,7 @@ def look_up(value: Json, path: str) -> Found | None:
     for part in path.split("."):
         if isinstance(value, dict) and part in value:
             value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and len(part) < 8:
-            index = int(part)
-            if index >= len(value):
-                return None
+        elif isinstance(value, list) and (index := _index(part)) < len(value):
             value = value[index]
         else:
             return None
@@ -82,3 +81,9 @@ def is_equal(left: Json, right: Json) -> bool:
             is_equal(one, other) for one, other in zip(left, right, strict=True)
         )
     return left == right
+
+
+def _index(part: str) -> int:
+    """Return the place in a list that a part names, or one past every end."""
+    is_number = part.isdecimal() and len(part) <= INDEX_DIGITS_MAX
+    return int(part) if is_number else sys.maxsize

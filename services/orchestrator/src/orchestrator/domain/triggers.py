@@ -79,9 +79,7 @@ def start(trigger: Trigger, event: Event, now: datetime) -> Started:
     if trigger.task.input is not None:
         data = _required(trigger, "input", trigger.task.input, root)
     brief = SubmitTask(
-        task_id=derived_id(
-            "task", event.tenant, trigger.name, event.source, event.id
-        ),
+        task_id=derived_id("task", event.tenant, trigger.name, event.source, event.id),
         tenant=event.tenant,
         definition=plain(trigger.task.employee, goal),
         employee=trigger.task.employee,
@@ -155,16 +153,12 @@ def _subject_matches(pattern: list[str], subject: list[str]) -> bool:
 
 
 def _faults(trigger: Trigger) -> Iterator[FieldError]:
-    tokens = trigger.subject.split(".")
-    for index, token in enumerate(tokens):
-        is_last = index == len(tokens) - 1
-        if (set(token) & {"*", ">"} and len(token) > 1) or (
-            token == ">" and not is_last
-        ):
-            yield FieldError(
-                pointer="/subject",
-                detail="a wildcard is a token of its own, and > is the last one",
-            )
+    *others, last = trigger.subject.split(".")
+    if any(_is_mixed(part) for part in (*others, last)) or ">" in others:
+        yield FieldError(
+            pointer="/subject",
+            detail="a wildcard is a token of its own, and > is the last one",
+        )
     for path in trigger.where:
         yield from _path_fault(f"/where/{path}", path)
     yield from _template_faults("/task/goal", trigger.task.goal)
@@ -188,3 +182,7 @@ def _template_faults(pointer: str, template: str) -> Iterator[FieldError]:
         yield FieldError(pointer=pointer, detail="write places as {{ data.path }}")
     for place in _PLACE.finditer(template):
         yield from _path_fault(pointer, place[1])
+
+
+def _is_mixed(part: str) -> bool:
+    return part not in {"*", ">"} and not {"*", ">"}.isdisjoint(part)

@@ -60,7 +60,9 @@ async def list_tasks(request: ListTasks, deps: Deps) -> TaskPage:
     last = page[-1] if len(found) > request.limit else None
     return TaskPage(
         tasks=tuple(_listed(run) for run in page),
-        next_cursor=None if last is None else str(Cursor(last.created_at, last.task_id)),
+        next_cursor=None
+        if last is None
+        else str(Cursor(last.created_at, last.task_id)),
     )
 
 
@@ -83,9 +85,7 @@ async def list_events(request: ListTaskEvents, deps: Deps) -> TaskEventPage:
         run = work.find(tenant, task_id)
         if run is None:
             return None
-        return TaskEventPage(
-            events=tuple(events), status=run.status, last_seq=run.seq
-        )
+        return TaskEventPage(events=tuple(events), status=run.status, last_seq=run.seq)
 
     found = await deps.store.read(query)
     if found is None:

@@ -1,0 +1,231 @@
+"""Nobody can publish or read what is not its own: found out by trying."""
+
+import asyncio
+import json
+from typing import Final
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from testkit.secured_nats import Secured
+
+from contracts.subjects import (
+    COMPLETE,
+    PRICES,
+    SUBMIT,
+    TENANTS,
+    USAGE,
+    WORK_VERBS,
+    Service,
+    Track,
+    Verb,
+    missing,
+    task_changed,
+    work_stream,
+)
+from nats_bootstrap.topology import ASKERS, SENDERS
+
+REFUSED: Final = "permissions violation"
+SERVICES = tuple(Service)
+
+
+async def is_refused(secured: Secured, user: str, client: Client) -> bool:
+    """Return whether the server has refused something since the last look."""
+    await client.flush()
+    # The refusal is read before the flush's answer, and noted by a callback.
+    await asyncio.sleep(0)  # noqa: TID251 -- lets the callback run
+    found = secured.errors[user]
+    refused = any(REFUSED in text.lower() for text in found)
+    found.clear()
+    return refused
+
+
+async def may_publish(secured: Secured, user: str, client: Client, to: str) -> bool:
+    """Try to publish."""
+    await client.publish(to, b"{}")
+    return not await is_refused(secured, user, client)
+
+
+async def may_subscribe(secured: Secured, user: str, client: Client, to: str) -> bool:
+    """Try to subscribe."""
+    subscription = await client.subscribe(to)
+    allowed = not await is_refused(secured, user, client)
+    await subscription.unsubscribe()
+    return allowed
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_sends_only_what_the_tables_let_it(
+    secured: Secured, service: Service
+) -> None:
+    """Every work and request subject is tried; exactly the tables' pass."""
+    client = await secured.connect(str(service))
+    for verb, allowed in _verbs().items():
+        subject = verb.to("acme").on(Track.STABLE)
+        assert await may_publish(secured, service, client, subject) == (
+            service in allowed
+        ), subject
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_reads_only_its_own(secured: Secured, service: Service) -> None:
+    """Other services' requests, inboxes, work and events cannot be subscribed."""
+    client = await secured.connect(str(service))
+    for other in SERVICES:
+        own = other is service
+        for subject in (f"svc.{other}.>", f"_INBOX.{other}.>"):
+            assert await may_subscribe(secured, service, client, subject) == own
+    for subject in (">", "work.>", "svc.>", "events.>", "evt.>", "$JS.>", "_INBOX.>"):
+        assert not await may_subscribe(secured, service, client, subject), subject
+    assert not await may_subscribe(secured, service, client, "events.acme.>")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_touches_no_other_stream(
+    reconciled: Secured, service: Service
+) -> None:
+    """It can neither pull, read, purge nor delete what is not its own."""
+    client = await reconciled.connect(str(service))
+    for verb in WORK_VERBS:
+        stream = work_stream(verb.service)
+        next_of = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{verb.name}-stable"
+        expected = service is verb.service
+        assert await may_publish(reconciled, service, client, next_of) == expected
+        for forbidden in (
+            f"$JS.API.STREAM.PURGE.{stream}",
+            f"$JS.API.STREAM.DELETE.{stream}",
+            f"$JS.API.STREAM.MSG.GET.{stream}",
+            f"$JS.API.STREAM.MSG.DELETE.{stream}",
+            f"$JS.API.CONSUMER.DELETE.{stream}.{verb.name}-stable",
+            f"$JS.API.DIRECT.GET.{stream}",
+        ):
+            assert not await may_publish(reconciled, service, client, forbidden)
+    creates = "$JS.API.STREAM.CREATE.MINE"
+    is_owner = service is Service.BOOTSTRAP
+    assert await may_publish(reconciled, service, client, creates) == is_owner
+
+
+async def test_only_the_broker_writes_into_other_inboxes(secured: Secured) -> None:
+    """Frames come from ai-broker; nobody else can forge one."""
+    for service in SERVICES:
+        client = await secured.connect(str(service))
+        for asker in ("gateway", "agent-runtime"):
+            allowed = service is Service.AI_BROKER
+            inbox = f"_INBOX.{asker}.f-instance.1"
+            assert await may_publish(secured, service, client, inbox) == allowed
+
+
+async def test_an_answer_reaches_its_asker_and_only_once(secured: Secured) -> None:
+    """``allow_responses`` lets one reply through to the inbox that asked."""
+    meter = await secured.connect(str(Service.BILLING_METER))
+    broker = await secured.connect(str(Service.AI_BROKER))
+    requests = await meter.subscribe("svc.billing-meter.stable.prices.*")
+    await meter.flush()
+    inbox = broker.new_inbox()
+    answers = await broker.subscribe(inbox)
+    await broker.publish(PRICES.to(None).on(Track.STABLE), b"{}", reply=inbox)
+    request = await requests.next_msg(timeout=5)
+    await request.respond(b"first")
+    assert (await answers.next_msg(timeout=5)).data == b"first"
+    await request.respond(b"second")
+    assert await is_refused(secured, Service.BILLING_METER, meter)
+
+
+async def test_a_tenant_publishes_its_events_and_gets_its_pub_ack(
+    reconciled: Secured,
+) -> None:
+    """Its own stream takes the event; the PubAck comes to its own inbox."""
+    client = await reconciled.connect("tenant-acme")
+    ack = await client.request("events.acme.invoice.received", b"{}", timeout=5)
+    assert json.loads(ack.data)["stream"] == "EVENTS_acme"
+
+
+async def test_a_tenant_may_do_nothing_else(reconciled: Secured) -> None:
+    """No other tenant, no service, no JetStream API, nobody's inbox."""
+    user = "tenant-acme"
+    client = await reconciled.connect(user)
+    for subject in (
+        "events.globex.invoice",
+        task_changed("acme", "task_1"),
+        "evt.gateway.tenant.acme",
+        SUBMIT.to("acme").on(Track.STABLE),
+        missing(Service.ORCHESTRATOR).to(None).on(Track.STABLE),
+        TENANTS.to(None).on(Track.STABLE),
+        "live.acme.task_1",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.EVENTS_acme",
+        "$JS.API.STREAM.MSG.GET.EVENTS_acme",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS_acme.orchestrator",
+        "$JS.ACK.EVENTS_acme.orchestrator.1.1.1.1.1",
+        "$KV.ROUTES.orchestrator",
+        "_INBOX.gateway.x",
+        "_INBOX.tenant-globex.x",
+        "$SYS.REQ.SERVER.PING",
+    ):
+        assert not await may_publish(reconciled, user, client, subject), subject
+    for subject in (
+        ">",
+        "events.acme.>",
+        "events.>",
+        "evt.orchestrator.task.*.>",
+        "evt.orchestrator.task.globex.>",
+        "live.acme.>",
+        "_INBOX.>",
+        "_INBOX.tenant-globex.>",
+        "$KV.>",
+    ):
+        assert not await may_subscribe(reconciled, user, client, subject), subject
+
+
+async def test_a_tenant_reads_its_own_tasks_only(reconciled: Secured) -> None:
+    """It hears its own tasks' facts, and none of another tenant's."""
+    acme = await reconciled.connect("tenant-acme")
+    orchestrator = await reconciled.connect(str(Service.ORCHESTRATOR))
+    heard = await acme.subscribe("evt.orchestrator.task.acme.>")
+    await acme.flush()
+    await orchestrator.publish(task_changed("globex", "task_1"), b"theirs")
+    await orchestrator.publish(task_changed("acme", "task_2"), b"ours")
+    assert (await heard.next_msg(timeout=5)).data == b"ours"
+    assert heard.pending_msgs == 0
+
+
+async def test_equal_message_ids_of_two_tenants_do_not_meet(
+    reconciled: Secured,
+) -> None:
+    """One tenant's ``Nats-Msg-Id`` cannot drop another tenant's event."""
+    for tenant in ("acme", "globex"):
+        client = await reconciled.connect(f"tenant-{tenant}")
+        ack = await client.request(
+            f"events.{tenant}.x", b"{}", timeout=5, headers={"Nats-Msg-Id": "same"}
+        )
+        assert "duplicate" not in json.loads(ack.data)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Nats-Rollup": "all"},
+        {"Nats-TTL": "1s"},
+        {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "events.acme.y"},
+    ],
+)
+async def test_events_cannot_erase_expire_or_repeat(
+    reconciled: Secured, header: dict[str, str]
+) -> None:
+    """Roll-up, TTL and schedules are off on an events stream."""
+    client = await reconciled.connect("tenant-acme")
+    ack = await client.request("events.acme.x", b"{}", timeout=5, headers=header)
+    assert "error" in json.loads(ack.data)
+
+
+async def test_nobody_connects_without_a_password(secured: Secured) -> None:
+    """There is no anonymous user, and a wrong password is refused."""
+    for user, password in (("gateway", "wrong"), ("tenant-acme", "wrong")):
+        with pytest.raises(nats.errors.Error, match="(?i)authorization"):
+            await secured.connect(user, password)
+
+
+def _verbs() -> dict[Verb, tuple[Service, ...]]:
+    found = {**SENDERS, **ASKERS}
+    assert {COMPLETE, USAGE} <= set(found)
+    return found

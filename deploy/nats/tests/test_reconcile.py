@@ -1,0 +1,220 @@
+"""What is missing on NATS is made again, and tenants come and stay live."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from testkit.secured_nats import TENANT_HASHES, Secured, hash_of
+
+from contracts.delivery import Nothing
+from contracts.subjects import (
+    RECONCILE,
+    TENANTS,
+    WORK_VERBS,
+    Service,
+    Track,
+    durable,
+    tenant_changed,
+    work_stream,
+)
+from contracts.tenants import ReconcileReport, Tenant, Tenants
+from determinism import SystemClock
+from faults import PermanentFault
+from messaging.bus import Delivery
+from messaging.nats_bus import NatsBus
+from messaging.subscriptions import Answer
+from nats_bootstrap.users import System, UsersFile
+
+PATIENCE_S = 15.0
+CLOCK = SystemClock()
+
+
+@asynccontextmanager
+async def bootstrapping(secured: Secured) -> AsyncIterator[NatsBus]:
+    """Run the bootstrap as its process does, without the face."""
+    bus = secured.bus(Service.BOOTSTRAP)
+    reconciler, system = secured.reconciler(bus)
+    await bus.connect()
+    await bus.subscribe(*reconciler.runnable().subscriptions)
+    running = asyncio.create_task(reconciler.run())
+    try:
+        yield bus
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+        await bus.close()
+        await system.close()
+
+
+async def until(condition: Callable[[], "asyncio.Future[bool]"]) -> None:
+    """Wait for a condition; fail when it does not come."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():
+            await CLOCK.sleep(0.05)
+
+
+async def stream_exists(client: Client, name: str) -> bool:
+    """Ask JetStream for a stream."""
+    try:
+        reply = await client.request(f"$JS.API.STREAM.INFO.{name}", b"", timeout=2)
+    except nats.errors.Error:
+        return False
+    return "error" not in json.loads(reply.data)
+
+
+async def test_everything_of_the_topology_is_made(reconciled: Secured) -> None:
+    """Streams, durables of both tracks, the bucket, and tenants' streams."""
+    client = await reconciled.connect(str(Service.BOOTSTRAP))
+    for name in ("EVT", "KV_ROUTES", "EVENTS_acme", "EVENTS_globex"):
+        assert await stream_exists(client, name), name
+    for verb in WORK_VERBS:
+        for track in Track:
+            name = f"{work_stream(verb.service)}.{durable(verb, track)}"
+            reply = await client.request(f"$JS.API.CONSUMER.INFO.{name}", timeout=5)
+            found = json.loads(reply.data)["config"]
+            assert found["filter_subject"] == verb.pattern(track)
+            assert found["ack_policy"] == "explicit"
+            assert found["max_deliver"] == -1
+
+
+async def test_a_second_pass_changes_nothing(reconciled: Secured) -> None:
+    """Reconciling is idempotent: streams are not updated as a routine."""
+    bus = reconciled.bus(Service.BOOTSTRAP)
+    await bus.connect()
+    reconciler, system = reconciled.reconciler(bus)
+    assert await reconciler.reconcile() == ()
+    await system.close()
+    await bus.close()
+
+
+async def test_a_wiped_server_is_made_whole_again(secured: Secured) -> None:
+    """Killed, its store deleted, restarted: all streams are back within seconds."""
+    async with bootstrapping(secured) as bus:
+        await until(lambda: stream_of(bus, "EVENTS_acme"))
+        secured.server.restart(wipe=True)
+        await until(lambda: stream_of(bus, "EVENTS_acme"))
+        await until(lambda: stream_of(bus, "WORK_ORCHESTRATOR"))
+
+
+async def test_a_deleted_stream_is_made_again_by_the_timer(secured: Secured) -> None:
+    """No reconnect and no bell are needed."""
+    async with bootstrapping(secured) as bus:
+        await until(lambda: stream_of(bus, "EVENTS_acme"))
+        # Not even the bootstrap may delete: the file is changed under the server.
+        await asyncio.to_thread(secured.server.kill)
+        for folder in secured.server.store.rglob("EVENTS_acme"):
+            await asyncio.to_thread(_remove, str(folder))
+        await asyncio.to_thread(secured.server.start)
+        await until(lambda: stream_of(bus, "EVENTS_acme"))
+
+
+async def test_a_new_tenant_connects_without_disconnecting_others(
+    secured: Secured,
+) -> None:
+    """The gateway names a tenant and rings; its user works, nobody reconnects."""
+    known = list(TENANT_HASHES)
+
+    async def answer(_: Nothing, __: Delivery) -> Tenants:
+        return tenants_of(known)
+
+    gateway = secured.bus(Service.GATEWAY)
+    await gateway.connect()
+    await gateway.subscribe(Answer(TENANTS, Nothing, answer))
+    acme = await secured.connect("tenant-acme")
+    async with bootstrapping(secured) as bus:
+        await until(lambda: stream_of(bus, "EVENTS_acme"))
+        with pytest.raises(nats.errors.Error):
+            await secured.connect("tenant-initech")
+        known.append(("initech", hash_of("password-of-initech")))
+        await gateway.announce(tenant_changed("initech"), Nothing())
+        await until(lambda: stream_of(bus, "EVENTS_initech"))
+        initech = await secured.connect("tenant-initech")
+        ack = await initech.request("events.initech.x", b"{}", timeout=5)
+        assert json.loads(ack.data)["stream"] == "EVENTS_initech"
+        assert acme.is_connected
+        assert acme.stats["reconnects"] == 0
+        assert (bus.counters.disconnects, gateway.counters.disconnects) == (0, 0)
+    await gateway.close()
+
+
+async def test_a_removed_tenant_is_locked_out(secured: Secured) -> None:
+    """Its user is gone with the next pass."""
+
+    async def answer(_: Nothing, __: Delivery) -> Tenants:
+        return tenants_of([TENANT_HASHES[0]])
+
+    gateway = secured.bus(Service.GATEWAY)
+    await gateway.connect()
+    await gateway.subscribe(Answer(TENANTS, Nothing, answer))
+    globex = await secured.connect("tenant-globex")
+
+    async def is_out() -> bool:
+        return globex.is_closed
+
+    async with bootstrapping(secured):
+        await until(is_out)  # type: ignore[arg-type]
+    await gateway.close()
+
+
+async def test_tenants_stay_while_the_gateway_is_down(reconciled: Secured) -> None:
+    """An unanswered question removes nobody."""
+    assert UsersFile(reconciled.users_path).tenants() == TENANT_HASHES
+    client = await reconciled.connect("tenant-globex")
+    assert client.is_connected
+
+
+async def test_the_gateway_can_ask_for_a_pass(secured: Secured) -> None:
+    """The report says in words what was made."""
+    gateway = secured.bus(Service.GATEWAY)
+    await gateway.connect()
+    bus = secured.bus(Service.BOOTSTRAP)
+    reconciler, system = secured.reconciler(bus)
+    await bus.connect()
+    await bus.subscribe(*reconciler.runnable().subscriptions)
+    report = await gateway.request(
+        RECONCILE.to(None), Nothing(), ReconcileReport, timeout_s=20
+    )
+    assert "made stream EVT" in report.changed
+    for each in (gateway, bus, system):
+        await each.close()
+
+
+async def test_an_invalid_file_is_refused_and_taken_back(reconciled: Secured) -> None:
+    """The server says no, keeps its users, and the reload reports it."""
+    path = reconciled.users_path
+    before = path.read_text()
+    path.write_text(before.replace("users: [", "users: [ {", 1))
+    system = System(reconciled.server.url, "password-of-sys")
+    with pytest.raises(PermanentFault):
+        await system.reload()
+    path.write_text(before)
+    await system.reload()
+    await system.close()
+    assert (await reconciled.connect("tenant-acme")).is_connected
+
+
+def stream_of(bus: NatsBus, name: str) -> "asyncio.Future[bool]":
+    """Ask through the bootstrap's own connection."""
+    return asyncio.ensure_future(stream_exists(bus.connection.client, name))
+
+
+def tenants_of(known: list[tuple[str, str]]) -> Tenants:
+    """Return the gateway's answer."""
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    return Tenants(
+        tenants=tuple(
+            Tenant(tenant=name, nats_password_hash=hashed, created_at=created)
+            for name, hashed in known
+        )
+    )
+
+
+def _remove(folder: str) -> None:
+    import shutil  # noqa: PLC0415 -- used once
+
+    shutil.rmtree(folder)

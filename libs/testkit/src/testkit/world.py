@@ -1,0 +1,394 @@
+"""
+All five services in one loop under one seed, with storms, crashes and a calm end.
+
+The storm: messages are lost, doubled and reordered, NATS stops, starts and is
+wiped, processes crash between any two of their callbacks and at every port, and
+are started again; the vendor fails. Then it calms, and everything accepted must
+come to its end. ``checks`` tells what was broken.
+"""
+
+import asyncio
+import contextvars
+import hashlib
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+
+from contracts.employees import ApplyEmployee, Employee, EmployeeVersion
+from contracts.events import ApplyTrigger, Trigger, TriggerTask, TriggerVersion
+from contracts.message import Message
+from contracts.subjects import EMPLOYEE_APPLY, TASK_GET, TRIGGER_APPLY, Address, Service
+from contracts.tasks import GetTask, TaskStatus, TaskView
+from determinism import SeededIds
+from faults import Fault
+from gateway.domain.admission import TaskRequest
+from gateway.domain.keys import Principal, Role
+from gateway.handlers.tasks import cancel_task, submit_task
+from messaging.limits import BusLimits
+from messaging.refusals import Refused
+from messaging.subscriptions import Runnable
+from persistence.inline import InlineDatabase
+from testkit.chance import Chance
+from testkit.clock import SimulatedClock, SimulationLoop
+from testkit.incarnation import GatedBus, GatedClock, GatedDatabase, Incarnation
+from testkit.parts import FIVE, Part, Process
+from testkit.scripted_vendor import ScriptedVendor
+from testkit.simulated_bus import SimulatedBus, add_events_stream, add_work_streams
+from testkit.simulated_nats import SimulatedNats
+from testkit.simulated_wire import CALM, STORMY, Faults
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+TENANT: Final = "acme"
+EMPLOYEE: Final = "clerk"
+LIMITS: Final = BusLimits(publish_s=1.0)
+LOOK_S: Final = 0.5
+SKEW_S_MAX: Final = 0.2
+DISPATCHED_AGAIN: Final = "a completion with a stored answer was dispatched again: "
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How big a world is, and how rough."""
+
+    tasks: int = 5
+    events: int = 3
+    replicas: int = 2
+    storm_s: float = 40.0
+    quiet_s: float = 3_600.0
+    faults: Faults = STORMY
+    crashes: float = 0.002
+    """Per port call."""
+    steps_mean: int = 6_000
+    """Callbacks that a process lives for, on average."""
+    vendor_failing: float = 0.25
+    outages: int = 2
+    wipes: bool = True
+    cancels: int = 1
+
+
+class Trace:
+    """What happened, as a hash and as the newest lines."""
+
+    def __init__(self, loop: SimulationLoop) -> None:
+        self._loop = loop
+        self._hash = hashlib.sha256()
+        self.lines: list[str] = []
+        self.keeps = False
+        self.count = 0
+
+    def __call__(self, what: str, which: str) -> None:
+        """Note one thing."""
+        line = f"{self._loop.time():.6f} {what} {which}"
+        self._hash.update(line.encode() + b"\n")
+        self.count += 1
+        if self.keeps:
+            self.lines.append(line)
+
+    @property
+    def digest(self) -> str:
+        """Return the hash of everything that happened."""
+        return self._hash.hexdigest()
+
+
+@dataclass
+class Accepted:
+    """What the world has promised its callers."""
+
+    tasks: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Task id → whether a cancel was asked for."""
+    events: set[str] = field(default_factory=set[str])
+    """Ids of events whose PubAck came and that were never wiped away."""
+
+
+class World:
+    """One simulated platform."""
+
+    def __init__(self, loop: SimulationLoop, seed: int, plan: Plan) -> None:
+        self.plan = plan
+        self.loop = loop
+        self.trace = Trace(loop)
+        self.chance = Chance(seed)
+        self.clock = SimulatedClock(loop)
+        self.ids = SeededIds(seed)
+        self.nats = SimulatedNats(
+            loop, seed, faults=plan.faults, ack_wait_s=15, record=self.trace
+        )
+        self.stores = {
+            part.service: InlineDatabase.create(part.metadata) for part in FIVE
+        }
+        self.vendors = {
+            name: ScriptedVendor(
+                Chance(hash_of(seed, name)), plan.vendor_failing, self._dispatched
+            )
+            for name in ("sandbox-openai", "sandbox-anthropic")
+        }
+        self.accepted = Accepted()
+        self.findings: list[str] = []
+        self.crashes = 0
+        self._runs: dict[str, int] = {}
+        # Any: each service's own Composed.
+        self._alive: dict[str, tuple[Process, Any]] = {}
+        self._is_stormy = True
+        self._observer = self._bus_of(Service.GATEWAY, "observer", lambda: True)
+
+    async def run(self) -> None:
+        """Build, storm, calm; ``findings`` has what went wrong on the way."""
+        add_work_streams(self.nats)
+        add_events_stream(self.nats, TENANT)
+        await self._observer.connect()
+        for part in FIVE:
+            for replica in range(self.plan.replicas):
+                self._start(part, replica)
+        await self._prepare()
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.plan.tasks):
+                group.create_task(self._submit(number))
+            for number in range(self.plan.events):
+                group.create_task(self._publish_event(number))
+            group.create_task(self._trouble())
+            await asyncio.sleep(self.plan.storm_s)
+            self._calm()
+        await self._until_ended()
+
+    async def ask(self, address: Address, request: Message, reply: type[M]) -> M:
+        """Ask a service, as often as it takes."""
+        while True:
+            try:
+                return await self._observer.request(
+                    address, request, reply, timeout_s=5
+                )
+            except Fault:
+                await asyncio.sleep(LOOK_S)
+
+    async def read(self, service: Service, query: Callable[[Connection], T]) -> T:
+        """Look into a service's store."""
+        return await self.stores[service].read(query)
+
+    # -- processes --
+
+    def _bus_of(
+        self, service: Service, instance: str, is_alive: Callable[[], bool]
+    ) -> SimulatedBus:
+        return SimulatedBus(
+            self.nats,
+            service,
+            instance=instance,
+            clock=self.clock,
+            ids=SeededIds(hash_of(0, instance)),
+            limits=LIMITS,
+            is_alive=is_alive,
+        )
+
+    def _start(self, part: Part, replica: int) -> None:
+        name = f"{part.service}-{replica}"
+        run = self._runs[name] = self._runs.get(name, 0) + 1
+        instance = f"{name}-r{run}"
+        steps = int(self.plan.steps_mean * 2 * self.chance.draw("life", instance))
+        incarnation = Incarnation(
+            instance,
+            self.chance,
+            crash_after_steps=max(steps, 50) if self._is_stormy else None,
+            crashes=self.plan.crashes if self._is_stormy else 0.0,
+            on_crash=partial(self._crashed, part, replica),
+            record=self.trace,
+        )
+        bus = self._bus_of(part.service, instance, lambda: incarnation.is_alive)
+        skew = SKEW_S_MAX * (2 * self.chance.draw("skew", name) - 1)
+        clock = SimulatedClock(self.loop, timedelta(seconds=skew))
+        process = Process(
+            part,
+            incarnation,
+            GatedDatabase(self.stores[part.service], incarnation),
+            bus,
+            GatedBus(bus, incarnation),
+            GatedClock(clock, incarnation),
+            SeededIds(hash_of(1, instance)),
+        )
+        composed = process.compose(vendors=self.vendors, environment={})
+        self._alive[name] = (process, composed)
+        runnable: Runnable = composed.runnable
+        incarnation.start(self._live(process, runnable))
+
+    async def _live(self, process: Process, runnable: Runnable) -> None:
+        try:
+            await process.live(runnable)
+        except* Fault as faults:
+            # As in production: the process ends, and is started again.
+            process.incarnation.crash(f"ended: {faults.exceptions[0]!r}")
+        except* Exception as errors:
+            self.findings.append(
+                f"{process.incarnation.name} died of a bug: {errors.exceptions[0]!r}"
+            )
+            process.incarnation.crash("bug")
+
+    def _crashed(self, part: Part, replica: int, _where: str) -> None:
+        self.crashes += 1
+        self._alive.pop(f"{part.service}-{replica}", None)
+        pause_s = 0.2 + 3 * self.chance.draw("restart", part.service)
+        # In nobody's name: whoever crashed runs nothing any more.
+        self.loop.call_later(
+            pause_s, self._start, part, replica, context=contextvars.Context()
+        )
+
+    # -- callers --
+
+    async def _prepare(self) -> None:
+        employee = Employee(
+            name=EMPLOYEE,
+            role="Clerk",
+            instructions="Calculate, then say it.",
+            tools=("calculator",),
+        )
+        request = ApplyEmployee(tenant=TENANT, employee=employee)
+        await self.ask(EMPLOYEE_APPLY.to(TENANT), request, EmployeeVersion)
+        trigger = Trigger(
+            name="asked",
+            subject="asked",
+            task=TriggerTask(employee=EMPLOYEE, goal="Answer {{ data.number }}"),
+        )
+        apply = ApplyTrigger(tenant=TENANT, trigger=trigger)
+        await self.ask(TRIGGER_APPLY.to(TENANT), apply, TriggerVersion)
+
+    async def _submit(self, number: int) -> None:
+        await self._sometime("submit", number)
+        request = TaskRequest(employee=EMPLOYEE, goal=f"What is {number}?")
+        who = Principal(key_id="k1", role=Role.TENANT, tenant=TENANT)
+        key = f"key-{number}"
+        accepted = await self._call_gateway(
+            lambda deps: submit_task(request, who, key, deps)
+        )
+        self.accepted.tasks[accepted.task_id] = False
+        if number < self.plan.cancels:
+            self.accepted.tasks[accepted.task_id] = True
+            await asyncio.sleep(6 * self.chance.draw("cancel", str(number)))
+            await self._call_gateway(
+                lambda deps: cancel_task(TENANT, accepted.task_id, "stop", deps)
+            )
+
+    async def _publish_event(self, number: int) -> None:
+        """Publish as another system does: again, until the PubAck has come."""
+        await self._sometime("event", number)
+        body = json.dumps({"number": number}).encode()
+        headers = {
+            "ce-id": f"event-{number}",
+            "ce-source": "simulation",
+            "ce-type": "asked",
+            "ce-specversion": "1.0",
+        }
+        while True:
+            try:
+                await self._observer.connection.request(
+                    f"events.{TENANT}.asked", body, headers, 1.0
+                )
+                break
+            except Fault:
+                await asyncio.sleep(LOOK_S)
+        self.accepted.events.add(f"event-{number}")
+
+    # Any: the gateway's Deps.
+    async def _call_gateway(
+        self, call: Callable[[Any], Coroutine[Any, Any, T]]
+    ) -> T | Any:
+        """Call some living gateway, as an HTTP client with retries does."""
+        while True:
+            names = sorted(
+                name for name in self._alive if name.startswith(Service.GATEWAY)
+            )
+            if names:
+                name = names[self.chance.pick(len(names), "gateway")]
+                process, composed = self._alive[name]
+                answer: asyncio.Future[T] = self.loop.create_future()
+                process.incarnation.start(_into(answer, call(composed.deps)))
+                try:
+                    async with asyncio.timeout(20):
+                        return await answer
+                except Refused as refused:
+                    if not refused.envelope.retryable:
+                        return None
+                except (Fault, TimeoutError):
+                    pass
+            await asyncio.sleep(LOOK_S)
+
+    async def _sometime(self, what: str, number: int) -> None:
+        share = self.chance.draw(what, str(number))
+        await asyncio.sleep(share * self.plan.storm_s * 0.8)
+
+    # -- trouble --
+
+    async def _trouble(self) -> None:
+        for number in range(self.plan.outages):
+            await asyncio.sleep(
+                self.plan.storm_s
+                / (self.plan.outages + 1)
+                * (0.5 + self.chance.draw("outage", str(number)) / 2)
+            )
+            self.nats.down()
+            await asyncio.sleep(0.2 + 2 * self.chance.draw("outage-s", str(number)))
+            # What other systems have published is NATS's to keep until it is taken.
+            if self.plan.wipes and self.plan.events == 0:
+                self.nats.wipe()
+            self.nats.up()
+
+    def _calm(self) -> None:
+        self.trace("calm", "")
+        self._is_stormy = False
+        self.nats.faults = CALM
+        for vendor in self.vendors.values():
+            vendor.failing = 0.0
+        for process, _ in self._alive.values():
+            process.incarnation.calm()
+
+    async def _until_ended(self) -> None:
+        began_s = self.loop.time()
+        for task_id in list(self.accepted.tasks):
+            while not await self._has_ended(task_id):
+                if self.loop.time() - began_s > self.plan.quiet_s:
+                    return
+                await asyncio.sleep(LOOK_S)
+        # The last usage batches may still be on their way.
+        await asyncio.sleep(120)
+
+    async def _has_ended(self, task_id: str) -> bool:
+        try:
+            view = await self.ask(
+                TASK_GET.to(TENANT), GetTask(tenant=TENANT, task_id=task_id), TaskView
+            )
+        except Refused:
+            return False
+        return TaskStatus(view.status).is_end
+
+    def _dispatched(self, completion_id: str) -> None:
+        self.trace("vendor", completion_id)
+        self.findings += [
+            DISPATCHED_AGAIN + completion_id
+            for answered in (completion_id in self._answered(),)
+            if answered
+        ]
+
+    def _answered(self) -> set[str]:
+        return set()
+
+
+async def _into(answer: "asyncio.Future[T]", call: Coroutine[Any, Any, T]) -> None:
+    try:
+        result = await call
+    # Supervised boundary: the caller hears whatever the gateway raised.
+    except Exception as error:  # noqa: BLE001
+        if not answer.done():
+            answer.set_exception(error)
+    else:
+        if not answer.done():
+            answer.set_result(result)
+
+
+def hash_of(seed: int, name: str) -> int:
+    """Return a seed of its own for a name."""
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

@@ -1,0 +1,186 @@
+"""A scripted vendor, one store and several replicas, in virtual time."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from ai_broker.adapters.sql import SqlStore
+from ai_broker.adapters.tables import ATTEMPT, SHARED, BrokerTable
+from ai_broker.domain.catalogue import Candidate, Menu, ModelEntry, Protocol
+from ai_broker.domain.catalogue import VendorEntry as Entry
+from ai_broker.domain.vendor import (
+    Done,
+    Failure,
+    FailureKind,
+    Started,
+    Text,
+    UsageSeen,
+    VendorError,
+    VendorEvent,
+)
+from ai_broker.handlers import Desk, complete
+from ai_broker.ports import Deps, Limits
+from contracts.completions import (
+    ChatTurn,
+    CompletionRequest,
+    FinishReason,
+    Role,
+    TextPart,
+)
+from contracts.frames import Failed, Finished, TextDelta
+from contracts.message import JsonObject
+from contracts.problems import Code
+from contracts.usage import TokenUsage, UsageBatch, UsageRecord
+from determinism import SeededIds
+from faults import PermanentFault
+from messaging.subscriptions import FrameBody
+from persistence.database import InlineDatabase
+from testkit.clock import SimulatedClock, SimulationLoop, run_simulation
+
+USAGE = TokenUsage(input_tokens=11, output_tokens=7)
+SEEN = UsageSeen(USAGE, {"prompt_tokens": 11, "completion_tokens": 7}, final=True)
+DONE = Done(FinishReason.STOP, "model-1-2026")
+GOOD: tuple["Act", ...] = (
+    Started(200, "req-1"),
+    Text(0, "Good "),
+    Text(0, "day"),
+    SEEN,
+)
+LIMITED = Failure(FailureKind.REFUSED, "slow down", 429, "rate_limit_error")
+
+Act = VendorEvent | Failure | float | Callable[[], None]
+
+
+@dataclass
+class ScriptedVendor:
+    """Plays one script per call; refuses a temperature, as some vendors do."""
+
+    clock: SimulatedClock
+    scripts: list[Sequence[Act]] = field(default_factory=list[Sequence[Act]])
+    attempts: list[str] = field(default_factory=list[str])
+
+    def prepare(self, request: CompletionRequest, candidate: Candidate) -> JsonObject:
+        if request.sampling.temperature is not None:
+            raise PermanentFault("sampling.temperature: this vendor cannot")
+        return {"model": candidate.model}
+
+    async def complete(
+        self, body: JsonObject, attempt_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        self.attempts.append(attempt_id)
+        for act in self.scripts.pop(0):
+            if isinstance(act, float | int):
+                await self.clock.sleep(act)
+            elif isinstance(act, Failure):
+                raise VendorError(act)
+            elif callable(act):
+                act()
+            else:
+                yield act
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass
+class Sink:
+    frames: list[FrameBody] = field(default_factory=list[FrameBody])
+
+    async def send(self, frame: FrameBody) -> None:
+        self.frames.append(frame)
+
+    @property
+    def text(self) -> str:
+        return "".join(each.text for each in self.frames if isinstance(each, TextDelta))
+
+    @property
+    def finished(self) -> Finished:
+        last = self.frames[-1]
+        assert isinstance(last, Finished), last
+        return last
+
+    @property
+    def failed(self) -> Failed:
+        last = self.frames[-1]
+        assert isinstance(last, Failed), last
+        return last
+
+    @property
+    def code(self) -> Code:
+        return self.failed.error.problem.code
+
+
+def entry(name: str, model: str) -> Entry:
+    """Give a catalogue entry with one model."""
+    models = (ModelEntry(name=model),)
+    return Entry(name=name, protocol=Protocol.OPENAI, base_url="", models=models)
+
+
+class World:
+    """Two vendors, one store, as many replicas as a test wants."""
+
+    def __init__(self, loop: SimulationLoop) -> None:
+        self.clock = SimulatedClock(loop)
+        self.ids = SeededIds(7)
+        self.database = InlineDatabase.create(BrokerTable.metadata)
+        self.first = ScriptedVendor(self.clock)
+        self.second = ScriptedVendor(self.clock)
+        self.woken: list[str] = []
+
+    def replica(self, name: str, limits: Limits | None = None) -> Desk:
+        menu = Menu(
+            (entry("first", "model-1"), entry("second", "model-2")),
+            {"smart": ("first/model-1", "second/model-2")},
+        )
+        deps = Deps(
+            store=SqlStore(self.database, self.woken.extend, self.clock),
+            vendors={"first": self.first, "second": self.second},
+            menu=menu,
+            clock=self.clock,
+            ids=self.ids,
+            instance=name,
+            limits=limits or Limits(),
+        )
+        return Desk(deps)
+
+    def request(self, **changes: object) -> CompletionRequest:
+        asked: dict[str, object] = {
+            "completion_id": "step_1:0",
+            "tenant": "acme",
+            "model": "first/model-1",
+            "turns": (ChatTurn(role=Role.USER, parts=(TextPart(text="Greet me"),)),),
+            "deadline": self.clock.now() + timedelta(seconds=60),
+        }
+        return CompletionRequest.model_validate(asked | changes)
+
+    async def ask(self, desk: Desk, **changes: object) -> Sink:
+        sink = Sink()
+        await complete(self.request(**changes), sink, desk)
+        return sink
+
+    async def ledger(self) -> list[UsageRecord]:
+        """What the outbox owes to the ledger; each attempt must be there once."""
+        bodies, attempts = await self.database.read(
+            lambda conn: (
+                conn.scalars(select(SHARED.outbox.c.body)).all(),
+                conn.scalars(select(ATTEMPT.c.attempt_id)).all(),
+            )
+        )
+        batches = [UsageBatch.model_validate_json(each) for each in bodies]
+        records = [record for each in batches for record in each.records]
+        assert sorted({each.attempt_id for each in records}) == sorted(attempts)
+        assert {each.batch_id for each in batches} == set(self.woken)
+        keys = {(each.attempt_id, each.revision) for each in records}
+        assert len(keys) == len(records)
+        return sorted(records, key=lambda each: (each.attempt_number, each.revision))
+
+
+def play(scene: Callable[[World], Awaitable[None]], limit_s: float = 600) -> None:
+    """Run a scene in a world of its own, in virtual time."""
+
+    async def main(loop: SimulationLoop) -> None:
+        await scene(World(loop))
+
+    run_simulation(main, limit_s=limit_s)
