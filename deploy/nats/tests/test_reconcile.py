@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import nats.errors
 import pytest
 from nats.aio.client import Client
-from testkit.secured_nats import TENANT_HASHES, Secured, hash_of
 
 from contracts.delivery import Nothing
 from contracts.subjects import (
     RECONCILE,
+    TASK_GET,
     TENANTS,
     WORK_VERBS,
     Service,
@@ -29,6 +29,7 @@ from messaging.bus import Delivery
 from messaging.nats_bus import NatsBus
 from messaging.subscriptions import Answer
 from nats_bootstrap.users import System, UsersFile
+from testkit.secured_nats import TENANT_HASHES, Secured, hash_of
 
 PATIENCE_S = 15.0
 CLOCK = SystemClock()
@@ -140,6 +141,34 @@ async def test_a_new_tenant_connects_without_disconnecting_others(
         assert acme.stats["reconnects"] == 0
         assert (bus.counters.disconnects, gateway.counters.disconnects) == (0, 0)
     await gateway.close()
+
+
+async def test_a_reload_loses_no_answer_under_way(reconciled: Secured) -> None:
+    """A request that is being answered while users change gets its answer."""
+    asked, reloaded = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: Nothing, __: Delivery) -> Nothing:
+        asked.set()
+        await reloaded.wait()
+        return Nothing()
+
+    orchestrator = reconciled.bus(Service.ORCHESTRATOR)
+    gateway = reconciled.bus(Service.GATEWAY)
+    for bus in (orchestrator, gateway):
+        await bus.connect()
+    await orchestrator.subscribe(Answer(TASK_GET, Nothing, answer))
+    request = gateway.request(TASK_GET.to("acme"), Nothing(), Nothing, timeout_s=5)
+    async with asyncio.TaskGroup() as group:
+        reply = group.create_task(request)
+        await asked.wait()
+        UsersFile(reconciled.users_path).replace(TENANT_HASHES[:1])
+        system = System(reconciled.server.url, "password-of-sys")
+        await system.reload()
+        await system.close()
+        reloaded.set()
+    assert reply.result() == Nothing()
+    for bus in (orchestrator, gateway):
+        await bus.close()
 
 
 async def test_a_removed_tenant_is_locked_out(secured: Secured) -> None:

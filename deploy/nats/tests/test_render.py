@@ -6,13 +6,13 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from testkit.nats_server import server_binary
 
 from determinism import SeededIds
 from faults import PermanentFault
 from nats_bootstrap.render import render, tenants_in, with_tenants
 from nats_bootstrap.setup import set_up
 from nats_bootstrap.topology import ALL_USERS
+from testkit.nats_server import server_binary
 
 PASSWORDS = dict.fromkeys(ALL_USERS, "a-password")
 HASH = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()

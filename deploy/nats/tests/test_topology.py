@@ -48,14 +48,14 @@ def test_a_sender_may_ask_what_is_missing() -> None:
             assert asks in permissions_of(sender).publish
 
 
-def test_only_the_gateway_and_agents_hear_frames() -> None:
-    """ai-broker may write into its callers' inboxes and into no other."""
-    inboxes = [
-        subject
-        for subject in permissions_of(Service.AI_BROKER).publish
-        if subject.startswith("_INBOX.")
-    ]
-    assert inboxes == ["_INBOX.gateway.>", "_INBOX.agent-runtime.>"]
+def test_a_service_answers_into_its_askers_inboxes_only() -> None:
+    """ai-broker's frames go to its two callers; a tenant's inbox is nobody's."""
+    assert _inboxes(Service.AI_BROKER) == {"_INBOX.gateway.>", "_INBOX.agent-runtime.>"}
+    assert _inboxes(Service.ORCHESTRATOR) == {
+        "_INBOX.gateway.>",
+        "_INBOX.agent-runtime.>",
+    }
+    assert _inboxes(Service.BOOTSTRAP) == {"_INBOX.gateway.>"}
 
 
 def test_a_tenant_may_do_three_things() -> None:
@@ -66,4 +66,8 @@ def test_a_tenant_may_do_three_things() -> None:
         "evt.orchestrator.task.acme.>",
         "_INBOX.tenant-acme.>",
     )
-    assert not found.replies
+
+
+def _inboxes(service: Service) -> set[str]:
+    publish = permissions_of(service).publish
+    return {subject for subject in publish if subject.startswith("_INBOX.")}

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Literal, TypeVar
 
+import pytest
 from sqlalchemy import Connection
 
 from agent_runtime.adapters.sql import SqlStore, known_steps
@@ -333,19 +334,15 @@ class World:
         )
 
     def _now(self, query: Callable[[Connection], T]) -> T:
-        coroutine = self.database.read(query)
-        try:
-            coroutine.send(None)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        raise AssertionError("the inline store waits for nothing")
+        # The inline store waits for nothing: its first step is its last.
+        with pytest.raises(StopIteration) as done:
+            self.database.read(query).send(None)
+        value: T = done.value.value
+        return value
 
 
 class _Beside:
     """The shared store as one process sees it, with that process's moments."""
-
-    dialect: Final = "sqlite"
 
     def __init__(
         self,

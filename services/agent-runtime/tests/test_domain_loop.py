@@ -43,11 +43,12 @@ BRIEF = StepRequested(
     files=(LETTER,),
     deadline=NOW + timedelta(hours=1),
 )
+TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(['{"total": 1}', "{}", "[", '{"total": NaN}', '{"total": 1e999}']),
+)
 PARTS = st.one_of(
-    st.text(max_size=20).map(lambda text: TextPart(text=text)),
-    st.sampled_from(
-        ['{"total": 1}', "{}", "[", '{"total": NaN}', '{"total": 1e999}']
-    ).map(lambda text: TextPart(text=text)),
+    TEXTS.map(lambda text: TextPart(text=text)),
     st.builds(
         ToolCallPart,
         call_id=st.sampled_from(["a", "b"]),
@@ -81,8 +82,9 @@ def test_loop_ends_within_its_limits(
 ) -> None:
     """No model makes it go on for ever, or leaves a call without result."""
     limits = limits_of(employee, BRIEF, NOW)
-    transcript: Transcript = ()
+    said: list[Turn] = []
     for _ in range(2 * limits.turns_max + 2):
+        transcript: Transcript = tuple(said)
         action = next_action(transcript, employee, limits, NOW)
         assert action == next_action(transcript, employee, limits, NOW)
         if isinstance(action, CallModel):
@@ -95,13 +97,14 @@ def test_loop_ends_within_its_limits(
             require_answered_calls(request)
             parts, finish = answers[action.turn - 1]
             made = answer(request, *parts, finish=finish)
-            transcript += (Turn(action.turn, made, NOW, NOW),)
+            said.append(Turn(action.turn, made, NOW, NOW))
         elif isinstance(action, CallTools):
             results = tools.perform(action.calls, employee.tools, BRIEF.files)
-            transcript = (*transcript[:-1], transcript[-1].performed(results, NOW))
+            said[-1] = said[-1].performed(results, NOW)
         else:
-            break
-    assert isinstance(action, Finish | Fail)
+            assert isinstance(action, Finish | Fail)
+            return
+    pytest.fail("the loop goes on beyond its limits")
 
 
 def require_answered_calls(request: CompletionRequest) -> None:

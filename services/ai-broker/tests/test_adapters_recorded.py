@@ -202,44 +202,47 @@ async def test_openai_refusals_are_told(recorder: Recorder) -> None:
     assert said == [Declined(0, "No."), Done(FinishReason.REFUSAL, "")]
 
 
+THINKING: tuple[dict[str, Any], ...] = (
+    {
+        "type": "message_start",
+        "message": {
+            "model": "m-1",
+            "usage": {
+                "input_tokens": 10,
+                "cache_read_input_tokens": 5,
+                "cache_creation_input_tokens": 8,
+                "cache_creation": {"ephemeral_1h_input_tokens": 3},
+                "output_tokens": 1,
+                "service_tier": "priority",
+            },
+        },
+    },
+    {"type": "content_block_start", "index": 0,
+     "content_block": {"type": "thinking", "thinking": "", "signature": ""}},
+    {"type": "content_block_delta", "index": 0,
+     "delta": {"type": "thinking_delta", "thinking": "hm"}},
+    {"type": "content_block_delta", "index": 0,
+     "delta": {"type": "signature_delta", "signature": "sig"}},
+    {"type": "content_block_start", "index": 1,
+     "content_block": {"type": "redacted_thinking", "data": "xx"}},
+    {"type": "ping"},
+    {"type": "content_block_start", "index": 2,
+     "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_start", "index": 3,
+     "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}},
+    {"type": "content_block_stop", "index": 3},
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"},
+     "usage": {"output_tokens": 40, "output_tokens_details":
+               {"thinking_tokens": 25}}},
+    {"type": "message_stop"},
+)  # fmt: skip
+
+
 async def test_anthropic_reads_thinking_and_cumulative_usage(
     recorder: Recorder,
 ) -> None:
     """Signatures and sealed thinking survive; the last count of each kind holds."""
-    recorder.reply = events(
-        {
-            "type": "message_start",
-            "message": {
-                "model": "m-1",
-                "usage": {
-                    "input_tokens": 10,
-                    "cache_read_input_tokens": 5,
-                    "cache_creation_input_tokens": 8,
-                    "cache_creation": {"ephemeral_1h_input_tokens": 3},
-                    "output_tokens": 1,
-                    "service_tier": "priority",
-                },
-            },
-        },
-        {"type": "content_block_start", "index": 0,
-         "content_block": {"type": "thinking", "thinking": "", "signature": ""}},
-        {"type": "content_block_delta", "index": 0,
-         "delta": {"type": "thinking_delta", "thinking": "hm"}},
-        {"type": "content_block_delta", "index": 0,
-         "delta": {"type": "signature_delta", "signature": "sig"}},
-        {"type": "content_block_start", "index": 1,
-         "content_block": {"type": "redacted_thinking", "data": "xx"}},
-        {"type": "ping"},
-        {"type": "content_block_start", "index": 2,
-         "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_start", "index": 3,
-         "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}},
-        {"type": "content_block_stop", "index": 3},
-        {"type": "message_delta", "delta": {"stop_reason": "tool_use"},
-         "usage": {"output_tokens": 40, "output_tokens_details":
-                   {"thinking_tokens": 25}}},
-        {"type": "message_stop"},
-    )  # fmt: skip
+    recorder.reply = events(*THINKING)
     said = await hear(recorder, Protocol.ANTHROPIC, ask())
     pieces = [each for each in said if not isinstance(each, UsageSeen)]
     assert pieces == [

@@ -21,6 +21,7 @@ from contracts.turns import TurnFinished, TurnRecord
 from orchestrator.domain import run as runs
 from orchestrator.domain.decision import Decision, Refusal
 from orchestrator.domain.definition import Definition, plain
+from orchestrator.domain.state import Run
 from orchestrator.domain.view import view
 
 EPOCH: Final = datetime(2026, 3, 1, tzinfo=UTC)
@@ -61,7 +62,7 @@ class RunMachine(RuleBasedStateMachine):
         self.sent: list[TurnFinished | StepFinished] = []
         self.owed: set[str] = set()
         self.was_cancelled = False
-        self.end: runs.Run | None = None
+        self.end: Run | None = None
         opened = runs.start(BRIEF, self.now, runs.Origin(3600))
         self.run = opened.run
         self.apply(opened)

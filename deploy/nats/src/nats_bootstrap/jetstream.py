@@ -113,7 +113,9 @@ def durable_config(wanted: Durable) -> ConsumerConfig:
     )
 
 
-async def _ensure_stream(jetstream: JetStreamContext, config: StreamConfig) -> str | None:
+async def _ensure_stream(
+    jetstream: JetStreamContext, config: StreamConfig
+) -> str | None:
     try:
         found = await jetstream.stream_info(config.name or "")
     except NotFoundError:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from nats.js import JetStreamContext
-from telemetry import get_logger
 
 from contracts.delivery import Nothing
 from contracts.subjects import RECONCILE, TENANTS, Service
@@ -32,6 +31,7 @@ from nats_bootstrap.topology import (
     work_streams,
 )
 from nats_bootstrap.users import System, UsersFile
+from telemetry import get_logger
 
 log = get_logger()
 

@@ -28,8 +28,6 @@ from nats_bootstrap.topology import (
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
 FILE_STORE_BYTES_MAX: Final = 16 * 1024**3
 MEMORY_STORE_BYTES_MAX: Final = 64 * 1024**2
-REPLIES_MAX: Final = 1
-REPLIES_EXPIRE: Final = "5m"
 TENANTS_MARK: Final = "# Tenants: everything below is rewritten by nats_bootstrap."
 TENANT_LINE: Final = re.compile(
     r'^ *\{ user: "tenant-(?P<tenant>[a-z0-9-]+)", password: "(?P<hash>[^"]+)",',
@@ -39,7 +37,7 @@ SAFE_TEXT: Final = re.compile(r"^[\x20\x21\x23-\x5b\x5d-\x7e]+$")
 BCRYPT: Final = re.compile(r"^\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}$")
 
 
-def render(  # noqa: PLR0913 -- one server's settings, all by name
+def render(
     users: Mapping[str, str],
     tenants: Sequence[tuple[str, str]],
     *,
@@ -143,15 +141,10 @@ def _tenant(tenant: str, hashed: str) -> str:
 def _user(name: str, password: str, permissions: Permissions) -> str:
     publish = ", ".join(_text(subject) for subject in permissions.publish)
     subscribe = ", ".join(_text(subject) for subject in permissions.subscribe)
-    replies = (
-        f', allow_responses: {{ max: {REPLIES_MAX}, expires: "{REPLIES_EXPIRE}" }}'
-        if permissions.replies
-        else ""
-    )
     return (
         f'  {{ user: "{name}", password: {_text(password)}, permissions: {{'
         f" publish: {{ allow: [{publish}] }},"
-        f" subscribe: {{ allow: [{subscribe}] }}{replies} }} }}"
+        f" subscribe: {{ allow: [{subscribe}] }} }} }}"
     )
 
 

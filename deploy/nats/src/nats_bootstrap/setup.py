@@ -13,7 +13,7 @@ from nats_bootstrap.users import write_secret
 
 CONFIG_NAME: Final = "nats.conf"
 USERS_NAME: Final = "users.conf"
-PASSWORDS_NAME: Final = "passwords.json"  # noqa: S105 -- a file's name
+PASSWORDS_NAME: Final = "passwords.json"
 
 
 def set_up(arguments: Sequence[str], ids: IdSource) -> Path:

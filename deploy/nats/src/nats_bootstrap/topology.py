@@ -174,8 +174,6 @@ class Permissions:
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
-    replies: bool
-    """May answer each request once, within some minutes."""
 
 
 def work_streams() -> tuple[Stream, ...]:
@@ -237,8 +235,10 @@ def permissions_of(service: Service) -> Permissions:
             *(_any_track(missing(receiver)) for receiver in _receivers_of(service)),
             *(_any_track(verb) for verb, who in ASKERS.items() if service in who),
             *(_dead_letter_questions() if service is Service.GATEWAY else ()),
+            *_inboxes_of_askers(service),
             *ANNOUNCES.get(service, ()),
             *_special_publishes(service),
+            *(f"_INBOX.{asker}.>" for asker in _askers_of(service)),
             *_consumes(service),
             f"evt.platform.deadletter.{service}",
         ),
@@ -247,7 +247,6 @@ def permissions_of(service: Service) -> Permissions:
             f"_INBOX.{service}.>",
             *HEARS.get(service, ()),
         ),
-        replies=True,
     )
 
 
@@ -259,7 +258,6 @@ def tenant_permissions(tenant: str) -> Permissions:
             f"evt.orchestrator.task.{tenant}.>",
             f"_INBOX.{tenant_user(tenant)}.>",
         ),
-        replies=False,
     )
 
 
@@ -268,7 +266,6 @@ def system_permissions() -> Permissions:
     return Permissions(
         publish=SYSTEM_PUBLISHES,
         subscribe=(f"_INBOX.{SYSTEM_USER}.>",),
-        replies=False,
     )
 
 
@@ -302,6 +299,38 @@ def _receivers_of(sender: Service) -> tuple[Service, ...]:
     return tuple(verb.service for verb, who in SENDERS.items() if sender in who)
 
 
+def _askers_of(service: Service) -> tuple[Service, ...]:
+    """
+    Return whose questions a service answers, so whose inboxes it may publish to.
+
+    Not the server's ``allow_responses``: it lets one frame through where an answer
+    has many, and a reload, which each new tenant brings, forgets what it allowed
+    and drops the answers under way.
+    """
+    asking = [who for verb, who in ASKERS.items() if verb.service is service]
+    owing = [who for verb, who in SENDERS.items() if verb.service is service]
+    # The gateway asks every service for its dead letters.
+    found = {each for who in (*asking, *owing) for each in who} | {Service.GATEWAY}
+    return tuple(sorted(found))
+
+
+def _inboxes_of_askers(service: Service) -> tuple[str, ...]:
+    """
+    Return the inboxes that a service answers into.
+
+    Not ``allow_responses``: it lets one message through, and an answer may have
+    many frames; and a reload of the server, as each new tenant causes, forgets
+    which responses were allowed and so loses every answer under way (measured
+    with 2.15.1). An inbox cannot be guessed: it ends in a random token.
+    """
+    askers = [
+        *(who for verb, who in ASKERS.items() if verb.service is service),
+        *(who for verb, who in SENDERS.items() if verb.service is service),
+        (Service.GATEWAY,),  # dead letters
+    ]
+    return _unique(*(f"_INBOX.{asker}.>" for who in askers for asker in who))
+
+
 def _dead_letter_questions() -> tuple[str, ...]:
     return tuple(
         _any_track(question(service))
@@ -312,9 +341,6 @@ def _dead_letter_questions() -> tuple[str, ...]:
 
 def _special_publishes(service: Service) -> tuple[str, ...]:
     match service:
-        case Service.AI_BROKER:
-            # ``allow_responses`` lets one frame through; an answer has many.
-            return tuple(f"_INBOX.{asker}.>" for asker in ASKERS[COMPLETE])
         case Service.GATEWAY | Service.AGENT_RUNTIME:
             return (CANCEL_ANY,)
         case Service.BOOTSTRAP:

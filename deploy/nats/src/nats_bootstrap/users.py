@@ -10,11 +10,11 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from pydantic import BaseModel, ValidationError
-from telemetry import get_logger
 
 from faults import PermanentFault, TransientFault
 from nats_bootstrap.render import tenants_in, with_tenants
 from nats_bootstrap.topology import SYSTEM_USER
+from telemetry import get_logger
 
 log = get_logger()
 

@@ -9,7 +9,7 @@ body passes the payload guard.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import nats.errors
 from faststream import BaseMiddleware
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsUserPassword
-from nats.aio.client import Client
+from nats.aio.client import PING_PROTO, Client
 from nats.aio.msg import Msg
 
 from contracts.subjects import Service
@@ -125,6 +125,7 @@ class Connection:
     async def open(self) -> None:
         """Connect; waits for as long as there is no server."""
         await self.broker.start()
+        order_pings(self.client)
         log.info("nats_connected", server=str(self.client.connected_server_version))
 
     async def close(self) -> None:
@@ -223,3 +224,27 @@ class Connection:
         if not self._is_closing:
             log.critical("nats_closed", consequence="this process must end")
             self.closed.set()
+
+
+def order_pings(client: Client) -> None:
+    """
+    Put a flush's PING behind what was published before it.
+
+    nats-py 2.16 writes the PING straight to the socket while earlier commands wait
+    in its buffer. So ``flush`` returned before they had arrived, and ``drain``
+    before its UNSUB had: what the server sent in between was dropped.
+    """
+    # Any: the method that is replaced is private, and so is the buffer.
+    inner: Any = client
+    unordered: Callable[[asyncio.Future[bool] | None], Awaitable[None]]
+    unordered = inner._send_ping  # noqa: SLF001
+
+    async def ordered(future: asyncio.Future[bool] | None = None) -> None:
+        if not client.is_connected:
+            await unordered(future)
+            return
+        inner._pongs.append(future or asyncio.Future[bool]())  # noqa: SLF001
+        await inner._send_command(PING_PROTO)  # noqa: SLF001
+        await inner._flush_pending()  # noqa: SLF001
+
+    inner._send_ping = ordered  # noqa: SLF001

@@ -49,7 +49,9 @@ class HousekeepingStore(Protocol):
         """Return a page of dead letters, newest first."""
         ...
 
-    async def dead_letter(self, letter_id: str, tenant: str | None) -> DeadLetter | None:
+    async def dead_letter(
+        self, letter_id: str, tenant: str | None
+    ) -> DeadLetter | None:
         """Return one dead letter, if it is there and this tenant's."""
         ...
 
@@ -150,8 +152,7 @@ class _Keeper:
 
 def _is_for(verb: Verb, subject: str) -> bool:
     return any(
-        subject.startswith(verb.pattern(track).removesuffix("*"))
-        for track in Track
+        subject.startswith(verb.pattern(track).removesuffix("*")) for track in Track
     )
 
 

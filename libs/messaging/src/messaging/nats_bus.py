@@ -261,9 +261,7 @@ class NatsBus:
             case Answer():
                 return Answerer(connection, subscription, track=track, clock=clock)
             case AnswerInFrames():
-                return FrameAnswerer(
-                    connection, subscription, track=track, clock=clock
-                )
+                return FrameAnswerer(connection, subscription, track=track, clock=clock)
             case Hear():
                 return Hearer(connection, subscription)
             case Events():

@@ -46,9 +46,7 @@ class ServiceSettings(BaseSettings):
     """Development: spans are appended here as JSON lines."""
     otlp_endpoint: str | None = None
     """An OpenTelemetry collector's HTTP endpoint."""
-    instance: str = Field(
-        default_factory=_instance, pattern=r"^[A-Za-z0-9_-]{1,64}$"
-    )
+    instance: str = Field(default_factory=_instance, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """This process's id, one subject token; drawn when not given."""
     track: Track = Track.STABLE
     """The track that this process serves."""

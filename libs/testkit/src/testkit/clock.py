@@ -13,7 +13,6 @@ import contextlib
 import contextvars
 import heapq
 import selectors
-import weakref
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
@@ -22,6 +21,9 @@ T = TypeVar("T")
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The wall time at which every simulation begins."""
+
+
+PRUNE_ABOVE: Final = 4_096
 
 
 class Owner(Protocol):
@@ -105,7 +107,8 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         self._now_s = 0.0
         self._made = 0
         self._is_over = False
-        self._left: weakref.WeakSet[_Task] = weakref.WeakSet()
+        self._left: list[_Task] = []
+        self._left_max = PRUNE_ABOVE
         selector = _JumpingSelector()
         super().__init__(selector)
         selector.jump = self._jump
@@ -123,15 +126,18 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         nobody, so that it can neither change the result nor speak.
         """
         self._is_over = True
-        for task in sorted(self._left, key=hash):
+        for task in self._left:
             with contextlib.suppress(BaseException):
-                task.get_coro().close()
+                task.home.run(task.get_coro().close)
         self._ready.clear()  # type: ignore[attr-defined]
         self._scheduled.clear()  # type: ignore[attr-defined]
 
     def note(self, task: "_Task") -> None:
-        """Remember a task, to drop it at the end."""
-        self._left.add(task)
+        """Keep a task until it is done, so that nothing is collected in mid-run."""
+        self._left.append(task)
+        if len(self._left) > self._left_max:
+            self._left = [each for each in self._left if not each.done()]
+            self._left_max = len(self._left) + PRUNE_ABOVE
 
     def number(self) -> int:
         """Return the next number of this loop: what a task or future hashes by."""
@@ -209,7 +215,8 @@ class _Task(_Numbered, asyncio.Task[Any]):
         context: contextvars.Context | None = None,
     ) -> None:
         self._number = loop.number()
-        super().__init__(coro, loop=loop, context=context)
+        self.home = contextvars.copy_context() if context is None else context
+        super().__init__(coro, loop=loop, context=self.home)
         # The tasks of a crashed incarnation stay pending for ever, on purpose.
         self._log_destroy_pending = False
         loop.note(self)

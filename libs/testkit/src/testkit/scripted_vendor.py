@@ -7,7 +7,7 @@ seed and the attempt.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,7 +55,7 @@ class ScriptedVendor:
     """
 
     def __init__(
-        self, chance: Chance, failing: float, on_dispatch: Callable[[str], None]
+        self, chance: Chance, failing: float, on_dispatch: Callable[[str], Awaitable[None]]
     ) -> None:
         self.failing = failing
         self.ledger: dict[str, VendorLine] = {}
@@ -79,7 +79,7 @@ class ScriptedVendor:
         completion_id = str(body["completion_id"])
         line = self.ledger.setdefault(attempt_id, VendorLine(attempt_id, completion_id))
         line.dispatches += 1
-        self._on_dispatch(completion_id)
+        await self._on_dispatch(completion_id)
         fails = self._chance.happens(self.failing, "fails", attempt_id)
         await self._think(attempt_id)
         if fails:

@@ -17,7 +17,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import text
 
 from contracts.employees import ApplyEmployee, Employee, EmployeeVersion
 from contracts.events import ApplyTrigger, Trigger, TriggerTask, TriggerVersion
@@ -65,7 +65,7 @@ class Plan:
     faults: Faults = STORMY
     crashes: float = 0.002
     """Per port call."""
-    steps_mean: int = 6_000
+    steps_mean: int = 1_500
     """Callbacks that a process lives for, on average."""
     vendor_failing: float = 0.25
     outages: int = 2
@@ -156,6 +156,7 @@ class World:
             await asyncio.sleep(self.plan.storm_s)
             self._calm()
         await self._until_ended()
+        await self._until_settled()
 
     async def ask(self, address: Address, request: Message, reply: type[M]) -> M:
         """Ask a service, as often as it takes."""
@@ -166,10 +167,6 @@ class World:
                 )
             except Fault:
                 await asyncio.sleep(LOOK_S)
-
-    async def read(self, service: Service, query: Callable[[Connection], T]) -> T:
-        """Look into a service's store."""
-        return await self.stores[service].read(query)
 
     # -- processes --
 
@@ -352,8 +349,6 @@ class World:
                 if self.loop.time() - began_s > self.plan.quiet_s:
                     return
                 await asyncio.sleep(LOOK_S)
-        # The last usage batches may still be on their way.
-        await asyncio.sleep(120)
 
     async def _has_ended(self, task_id: str) -> bool:
         try:
@@ -364,16 +359,36 @@ class World:
             return False
         return TaskStatus(view.status).is_end
 
-    def _dispatched(self, completion_id: str) -> None:
-        self.trace("vendor", completion_id)
-        self.findings += [
-            DISPATCHED_AGAIN + completion_id
-            for answered in (completion_id in self._answered(),)
-            if answered
-        ]
+    async def _until_settled(self) -> None:
+        """Wait until nothing is owed and no attempt is open."""
+        began_s = self.loop.time()
+        while self.loop.time() - began_s < self.plan.quiet_s:
+            owed = [await self.count(each, "outbox") for each in self.stores]
+            open_attempts = await self.count(
+                Service.AI_BROKER, "attempt WHERE state = 'dispatched'"
+            )
+            if not any(owed) and not open_attempts:
+                return
+            await asyncio.sleep(LOOK_S)
 
-    def _answered(self) -> set[str]:
-        return set()
+    async def count(self, service: Service, rows: str) -> int:
+        """Return how many rows a service's store has: ``table [WHERE …]``."""
+        # The text is a constant of the testkit.
+        query = text(f"SELECT count(*) FROM {rows}")  # noqa: S608
+        return await self.stores[service].read(
+            lambda connection: int(connection.execute(query).scalar_one())
+        )
+
+    async def _dispatched(self, completion_id: str) -> None:
+        self.trace("vendor", completion_id)
+        answered = text(
+            "SELECT count(*) FROM completion "
+            "WHERE completion_id = :id AND answer IS NOT NULL"
+        ).bindparams(id=completion_id)
+        if await self.stores[Service.AI_BROKER].read(
+            lambda connection: connection.execute(answered).scalar_one()
+        ):
+            self.findings.append(DISPATCHED_AGAIN + completion_id)
 
 
 async def _into(answer: "asyncio.Future[T]", call: Coroutine[Any, Any, T]) -> None:

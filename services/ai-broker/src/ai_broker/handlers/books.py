@@ -83,6 +83,13 @@ def close_attempt(
     work: Work, opened: Attempt, settlement: Settlement, now: datetime
 ) -> None:
     """Settle an attempt; if it was given up meanwhile, by a higher revision."""
+    # The completion's lock first: a take-over at this moment must not settle the
+    # same attempt with another record of the same revision.
+    work.completion(opened.record.tenant, opened.record.completion_id)
+    _close(work, opened, settlement, now)
+
+
+def _close(work: Work, opened: Attempt, settlement: Settlement, now: datetime) -> None:
     key = (opened.record.tenant, opened.record.completion_id)
     for each in work.attempts(*key):
         if each.record.attempt_id == opened.record.attempt_id:
@@ -102,7 +109,7 @@ def close_answered(
 ) -> Completion | None:
     """Settle the attempt and store its answer; None when the claim was lost."""
     found = work.completion(held.tenant, held.completion_id)
-    close_attempt(work, opened, settlement, now)
+    _close(work, opened, settlement, now)
     if found is None or not completions.is_mine(found, held.fence):
         return None
     answer = Completion(
@@ -132,7 +139,7 @@ def close_failed(
     """Settle the last attempt and end the completion; None when the claim is lost."""
     found = work.completion(held.tenant, held.completion_id)
     if opened is not None and settlement is not None:
-        close_attempt(work, opened, settlement, now)
+        _close(work, opened, settlement, now)
     if found is None or not completions.is_mine(found, held.fence):
         return None
     told = failed.model_copy(update={"attempts": _summaries(work, held)})

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Table, func, insert, select, tuple_
+from sqlalchemy import Connection, Row, Table, func, insert, literal, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from contracts.events import TriggerVersion
@@ -38,6 +38,7 @@ from persistence.inbox import Inbox
 from persistence.outbox import Outbox
 from persistence.tables import dialect_of, insert_into
 from persistence.timer import Timers
+from persistence.types import Instant
 from persistence.versions import update_versioned
 
 T = TypeVar("T")
@@ -181,7 +182,8 @@ class SqlWork:
             query = query.where(RUN.c.employee == request.employee)
         if after is not None:
             place = tuple_(RUN.c.created_at, RUN.c.task_id)
-            query = query.where(place < tuple_(after.created_at, after.task_id))
+            last = tuple_(literal(after.created_at, Instant), literal(after.task_id))
+            query = query.where(place < last)
         return [run_of(row.state, row.version) for row in self._conn.execute(query)]
 
     def history(
