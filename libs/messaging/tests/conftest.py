@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from testkit.nats_server import nats_server, nats_url
 from testkit.nats_world import nats_world
 

@@ -11,7 +11,7 @@ import pytest
 from contracts.completions import FinishReason
 from contracts.events import Trigger, TriggerTask, TriggerVersion
 from contracts.steps import StepFinished, StepOutcome
-from contracts.tasks import GetTask, ListTasks, SubmitTask, TaskStatus
+from contracts.tasks import GetTask, ListTaskEvents, ListTasks, SubmitTask, TaskStatus
 from contracts.turns import TurnFinished, TurnRecord
 from determinism import SystemClock
 from faults import TransientFault
@@ -91,10 +91,11 @@ def delivery(message_id: str) -> Delivery:
     return Delivery("work.orchestrator.stable.any.acme", message_id, "acme")
 
 
-def turn(number: int) -> TurnRecord:
+def turn(number: int, text: str = "") -> TurnRecord:
     """Build a turn."""
     return TurnRecord(
         turn=number,
+        text=text,
         model="m",
         vendor="v",
         finish_reason=FinishReason.STOP,
@@ -216,3 +217,32 @@ async def test_concurrent_messages_of_one_task_all_count(deps: Deps) -> None:
     assert view.status is TaskStatus.COMPLETED
     assert [each.turn for each in view.steps[0].turns] == list(numbers)
     assert view.last_seq == 2 + 8 + 2
+
+
+async def test_large_histories_come_in_several_pages(deps: Deps) -> None:
+    """No reply outgrows a message: pages end early, and nothing is left out."""
+    await runs.start_task(brief("task_1"), delivery("submit"), deps)
+    question = GetTask(tenant="acme", task_id="task_1")
+    step_id = (await tasks.get_task(question, deps)).steps[0].step_id
+    for number in range(1, 9):
+        bell = TurnFinished(
+            tenant="acme",
+            task_id="task_1",
+            step_id=step_id,
+            fence=1,
+            turn=turn(number, "x" * 100_000),
+        )
+        await runs.record_turn(bell, delivery(f"turn-{number}"), deps)
+    seen: list[int] = []
+    for _ in range(10):
+        after = seen[-1] if seen else 0
+        page = await tasks.list_events(
+            ListTaskEvents(tenant="acme", task_id="task_1", after=after), deps
+        )
+        assert len(page.encode()) < 500_000
+        seen += [event.seq for event in page.events]
+        if seen[-1] == page.last_seq:
+            break
+    assert seen == list(range(1, 11))
+    shown = (await tasks.get_task(question, deps)).steps[0].turns
+    assert [each.turn for each in shown] == [6, 7, 8]

@@ -26,6 +26,8 @@ from orchestrator.domain.view import view
 
 EPOCH: Final = datetime(2026, 3, 1, tzinfo=UTC)
 STEPS: Final = 3
+QUIET: Final = 5
+"""Messages before the first cancel or deadline: else most runs end at once."""
 ENTRIES: Final[list[Json]] = [
     {f"s{place}": {"call": "employee", "with": {"employee": "clerk", "goal": "Go."}}}
     for place in range(STEPS)
@@ -44,6 +46,7 @@ class Worker:
     def __init__(self, request: StepRequested) -> None:
         self.request = request
         self.fence = 0
+        """0 until somebody claims the step."""
         self.turns: list[TurnRecord] = []
         self.finish: StepFinished | None = None
 
@@ -99,12 +102,17 @@ class RunMachine(RuleBasedStateMachine):
         """Raise a step's fence: its holder died, or it begins."""
         data.draw(st.sampled_from(self.at_work())).fence += 1
 
-    @precondition(lambda self: any(each.fence for each in self.at_work()))
-    @rule(data=st.data())
-    def a_turn_is_done(self, data: st.DataObject) -> None:
-        """Append a turn to a transcript and send its bell."""
-        busy = [each for each in self.at_work() if each.fence]
-        worker = data.draw(st.sampled_from(busy))
+    @precondition(lambda self: self.at_work())
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def turns_are_done(self, data: st.DataObject, count: int) -> None:
+        """Append turns to a transcript and send their bells."""
+        worker = data.draw(st.sampled_from(self.at_work()))
+        worker.fence = max(worker.fence, 1)
+        for _ in range(count):
+            self.add_turn(worker)
+
+    def add_turn(self, worker: Worker) -> None:
+        """Append one turn and send its bell."""
         turn = TurnRecord(
             turn=len(worker.turns) + 1,
             model="m",
@@ -151,6 +159,7 @@ class RunMachine(RuleBasedStateMachine):
             case StepFinished() as done:
                 self.apply(runs.step_finished(self.run, self.plan, done, self.now))
 
+    @precondition(lambda self: len(self.sent) > QUIET)
     @rule()
     def a_user_cancels(self) -> None:
         """Ask for the end."""
@@ -161,6 +170,7 @@ class RunMachine(RuleBasedStateMachine):
         self.was_cancelled = True
         self.apply(decision)
 
+    @precondition(lambda self: len(self.sent) > QUIET)
     @rule(data=st.data())
     def a_deadline_rings(self, data: st.DataObject) -> None:
         """Let a step's time be up, whether or not it has ended."""
@@ -217,6 +227,6 @@ class RunMachine(RuleBasedStateMachine):
 
 
 RunMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
+    max_examples=80, stateful_step_count=40, deadline=None
 )
 TestRunMachine = RunMachine.TestCase

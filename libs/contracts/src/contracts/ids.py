@@ -4,6 +4,7 @@ Identifiers, each kind its own type.
 Every id is safe as one NATS subject token: no dot, space or wildcard.
 """
 
+import hashlib
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -30,3 +31,14 @@ InstanceId = Token
 """One running process of a service."""
 MessageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{1,160}$")]
 """The inbox's key; a re-send keeps it."""
+
+
+def derived_id(prefix: str, *key: str) -> str:
+    """
+    Return the id that belongs to a business key; the same key, the same id.
+
+    The parts are joined with a separator that no part may contain, so that
+    ("ab", "c") and ("a", "bc") never meet.
+    """
+    digest = hashlib.sha256("\x1f".join(key).encode()).hexdigest()
+    return f"{prefix}_{digest[:32]}"

@@ -7,7 +7,7 @@ operating system for them.
 """
 
 from determinism.clock import Clock, SystemClock, within
-from determinism.ids import IdSource, SeededIds, SystemIds, derived_id
+from determinism.ids import IdSource, SeededIds, SystemIds
 from determinism.jitter import backoff_s
 
 __all__ = [
@@ -17,6 +17,5 @@ __all__ = [
     "SystemClock",
     "SystemIds",
     "backoff_s",
-    "derived_id",
     "within",
 ]

@@ -1,11 +1,10 @@
 """
-New identifiers, and identifiers derived from a business key.
+New identifiers; those derived from a business key are in ``contracts.ids``.
 
 Ids are ``<prefix>_<32 hex digits>``: safe as one NATS subject token, in a URL
 and in a file name.
 """
 
-import hashlib
 import random
 import secrets
 import uuid
@@ -61,14 +60,3 @@ class SeededIds:
     def uniform(self) -> float:
         """Return the next draw from [0, 1)."""
         return self._random.random()
-
-
-def derived_id(prefix: str, *key: str) -> str:
-    """
-    Return the id that belongs to a business key; the same key, the same id.
-
-    The parts are joined with a separator that no part may contain, so that
-    ("ab", "c") and ("a", "bc") never meet.
-    """
-    digest = hashlib.sha256("\x1f".join(key).encode()).hexdigest()
-    return f"{prefix}_{digest[:32]}"

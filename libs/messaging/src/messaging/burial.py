@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contracts.deadletters import DeadLetter, DeadLetterNotice
+from contracts.ids import derived_id
 from contracts.subjects import Service, dead_letter_notice
-from determinism import Clock, derived_id
+from determinism import Clock
 from messaging.bus import Bus, Delivery
 from messaging.settlement import Bury
 from telemetry import get_logger, metrics

@@ -15,8 +15,8 @@ import nats.errors
 from nats.aio.msg import Msg
 from pydantic import BaseModel
 
+from contracts.ids import derived_id
 from contracts.subjects import EVENTS_DURABLE, events_pattern, events_stream
-from determinism import derived_id
 from faults import Fault, TransientFault
 from messaging.bus import Delivery
 from messaging.connection import Connection

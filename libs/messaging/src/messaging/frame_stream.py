@@ -185,6 +185,11 @@ class Completions:
         self._count = 0
         self._lingering = Crew(LINGERING_MAX)
 
+    @property
+    def size(self) -> int:
+        """Return how many completions are being read, or owe a cancel."""
+        return len(self._open)
+
     async def start(self) -> None:
         """Subscribe the shared inbox; returns once the server knows."""
         await subscribe_core(

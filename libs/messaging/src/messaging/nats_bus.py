@@ -110,6 +110,11 @@ class NatsBus:
         return self.connection.counters
 
     @property
+    def open_completions(self) -> int:
+        """Return how many completions are being read."""
+        return self._completions.size
+
+    @property
     def closed(self) -> asyncio.Event:
         """Return what is set when the connection is lost for good."""
         return self.connection.closed

@@ -5,9 +5,10 @@ from typing import Any, Protocol, TypeVar
 
 from nats.aio.msg import Msg
 
+from contracts.ids import derived_id
 from contracts.message import Message
 from contracts.subjects import Track, durable, work_stream
-from determinism import Clock, IdSource, derived_id
+from determinism import Clock, IdSource
 from messaging.burial import DeadLetterSink
 from messaging.bus import Delivery
 from messaging.connection import Connection

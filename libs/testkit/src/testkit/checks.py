@@ -92,7 +92,9 @@ async def _history(world: World, task: TaskView) -> list[str]:
         found.append(f"{task.task_id}: its history's sequences have gaps or repeats")
     kinds = Counter(event.type for event in events)
     if kinds[TaskEventType.TASK_STARTED] != 1:
-        found.append(f"{task.task_id} started {kinds[TaskEventType.TASK_STARTED]} times")
+        found.append(
+            f"{task.task_id} started {kinds[TaskEventType.TASK_STARTED]} times"
+        )
     ends = [event.seq for event in events if event.type in ENDS]
     if task.status.is_end and ends != [len(events)]:
         found.append(f"{task.task_id}: its ends are {ends} of {len(events)} events")

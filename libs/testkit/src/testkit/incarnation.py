@@ -17,6 +17,7 @@ from collections.abc import (
     Coroutine,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
@@ -27,6 +28,7 @@ from contracts.subjects import Address
 from determinism import Clock
 from messaging.bus import Bus, FrameStream, Outgoing
 from persistence.database import Database
+from persistence.tables import SharedTables
 from testkit.chance import Chance
 from testkit.clock import OWNER
 
@@ -70,6 +72,9 @@ class Incarnation:
         self._record = record
         self._is_alive = True
         self._tasks: list[asyncio.Task[Any]] = []
+        self.store: tuple[Database, SharedTables, Callable[[], datetime]] | None = None
+        """What the planted bugs need of the process."""
+        self.admitted_ahead: set[str] = set()
 
     @property
     def is_alive(self) -> bool:

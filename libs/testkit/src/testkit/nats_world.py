@@ -17,6 +17,7 @@ from nats.js.api import (
     StreamConfig,
 )
 from nats.js.client import JetStreamContext
+
 from contracts.subjects import (
     EVENTS_DURABLE,
     WORK_VERBS,

@@ -55,7 +55,10 @@ class ScriptedVendor:
     """
 
     def __init__(
-        self, chance: Chance, failing: float, on_dispatch: Callable[[str], Awaitable[None]]
+        self,
+        chance: Chance,
+        failing: float,
+        on_dispatch: Callable[[str], Awaitable[None]],
     ) -> None:
         self.failing = failing
         self.ledger: dict[str, VendorLine] = {}

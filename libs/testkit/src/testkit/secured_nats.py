@@ -9,7 +9,6 @@ import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
-from testkit.nats_server import NatsServer
 
 from contracts.subjects import Service
 from determinism import SystemClock, SystemIds
@@ -19,6 +18,7 @@ from nats_bootstrap.reconcile import Outward, Reconciler
 from nats_bootstrap.render import render
 from nats_bootstrap.topology import ALL_USERS
 from nats_bootstrap.users import System, UsersFile
+from testkit.nats_server import NatsServer
 
 PASSWORDS = {name: f"password-of-{name}" for name in ALL_USERS}
 TENANTS = ("acme", "globex")

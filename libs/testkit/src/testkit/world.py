@@ -208,6 +208,7 @@ class World:
             GatedClock(clock, incarnation),
             SeededIds(hash_of(1, instance)),
         )
+        incarnation.store = (process.database, part.shared, clock.now)
         composed = process.compose(vendors=self.vendors, environment={})
         self._alive[name] = (process, composed)
         runnable: Runnable = composed.runnable

@@ -15,12 +15,12 @@ from billing_meter.domain.metering import (
 )
 from billing_meter.ports import Deps, Work
 from contracts.deadletters import DeadLetter
+from contracts.ids import derived_id
 from contracts.ledger import GetTaskCost, LedgerPage, ListLedger, TaskCosts
 from contracts.prices import GetPrices, PriceBook
 from contracts.problems import Code
 from contracts.subjects import Service
 from contracts.usage import UsageBatch, UsageRecord
-from determinism import derived_id
 from messaging.bus import Delivery
 from messaging.refusals import refuse
 

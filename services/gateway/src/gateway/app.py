@@ -52,7 +52,9 @@ def compose(
     )
     own = subscriptions(deps)
     keeping = housekeeping(Service.GATEWAY, delivery, dispatcher(own))
-    app = create_app(deps, settings)
+    app = create_app(
+        deps, feeds_max=settings.feeds_max, body_bytes_max=settings.body_bytes_max
+    )
     runnable = Runnable(
         Service.GATEWAY,
         (*own, *keeping),

@@ -16,10 +16,10 @@ from datetime import datetime
 from ai_broker.domain.catalogue import Candidate
 from contracts import subjects
 from contracts.completions import AttemptSummary, CompletionRequest
+from contracts.ids import derived_id
 from contracts.message import JsonObject
 from contracts.owed import Owed
 from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, UsageSource
-from determinism import derived_id
 
 
 @dataclass(frozen=True)

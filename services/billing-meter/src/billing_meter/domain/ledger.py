@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from contracts.ids import derived_id
 from contracts.ledger import Account, LedgerLine
 from contracts.usage import UsageRecord
-from determinism import derived_id
 from pricing import Rating
 
 

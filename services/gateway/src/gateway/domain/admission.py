@@ -8,12 +8,11 @@ import orjson
 from pydantic import Field, model_validator
 
 from contracts import subjects
-from contracts.ids import EmployeeName
+from contracts.ids import EmployeeName, derived_id
 from contracts.message import Document, Json, JsonObject
 from contracts.owed import Owed
 from contracts.problems import Code, Problem, problem
 from contracts.tasks import SubmitTask, TaskFile, TaskStatus, TaskView
-from determinism import derived_id
 from gateway.domain.keys import Principal
 
 

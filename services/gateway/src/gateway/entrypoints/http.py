@@ -11,7 +11,6 @@ from contracts.events import Trigger
 from gateway.entrypoints import owners, problems, tasks, tenants
 from gateway.entrypoints.middleware import LimitBody, Observe
 from gateway.ports import Deps
-from gateway.settings import Settings
 from persistence.database import Database
 
 DESCRIPTION = """
@@ -21,18 +20,18 @@ Errors are RFC 9457 problem details. Send a key as `Authorization: Bearer …`.
 """
 
 
-def create_app(deps: Deps, settings: Settings) -> FastAPI:
+def create_app(deps: Deps, *, feeds_max: int, body_bytes_max: int) -> FastAPI:
     """Build the application on these dependencies."""
     app = FastAPI(
         title="Digital Employee", version="1", description=DESCRIPTION.strip()
     )
     app.state.deps = deps
     problems.install(app)
-    app.include_router(tasks.router(settings.feeds_max))
+    app.include_router(tasks.router(feeds_max))
     app.include_router(owners.routes)
     app.include_router(tenants.routes)
     # The last one added is the outermost.
-    app.add_middleware(LimitBody, bytes_max=settings.body_bytes_max)
+    app.add_middleware(LimitBody, bytes_max=body_bytes_max)
     app.add_middleware(Observe, clock=deps.clock)
     _document_written_bodies(app)
     return app

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from contracts import subjects
 from contracts.completions import AttemptSummary
+from contracts.ids import derived_id
 from contracts.message import Instant, Json, JsonObject, Message
 from contracts.owed import Owed
 from contracts.problems import Code, Problem
@@ -17,7 +18,6 @@ from contracts.steps import CancelStep, StepOutcome, StepRequested
 from contracts.tasks import StepStatus, SubmitTask, TaskEvent, TaskEventType
 from contracts.turns import TurnRecord
 from contracts.usage import TokenUsage
-from determinism import derived_id
 from orchestrator.domain.definition import Task
 from orchestrator.domain.state import NEXT, STEP_NEXT, ActiveStep, Happening, Run
 

@@ -26,8 +26,8 @@ import orjson
 from pydantic import ValidationError
 
 from contracts.events import Event
+from contracts.ids import derived_id
 from contracts.message import Json, JsonObject
-from determinism import derived_id
 from faults import PermanentFault
 
 BODY_BYTES_MAX: Final = 1_048_576

@@ -23,10 +23,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from contracts.events import Event, Trigger
+from contracts.ids import derived_id
 from contracts.message import Json, JsonObject
 from contracts.problems import FieldError
 from contracts.tasks import SubmitTask, TaskFile
-from determinism import derived_id
 from faults import PermanentFault
 from orchestrator.domain.definition import GOAL_CHARS_MAX, plain
 from orchestrator.domain.paths import document, fault_in, is_equal, look_up
