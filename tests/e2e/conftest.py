@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from testkit.platform import Platform
 from testkit.platform_customer import Customer
 

@@ -89,7 +89,9 @@ async def test_a_feed_goes_on_where_it_was_left(
     assert rest[-1].event == "end"
     again = [each async for each in feed(customer, task_id)]
     assert [each.id for each in again if each.id is not None] == ids
-    nothing_new = [each async for each in feed(customer, task_id, last_event_id=ids[-1])]
+    nothing_new = [
+        each async for each in feed(customer, task_id, last_event_id=ids[-1])
+    ]
     assert [each.event for each in nothing_new] == ["end"]
 
 

@@ -6,10 +6,6 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from testkit.platform import Platform
-from testkit.platform_customer import Customer
-from testkit.prove_scenarios import DOCUMENTS, LETTER, letter_task
-from testkit.until import until
 
 from contracts.ledger import LedgerLine
 from contracts.tasks import TaskStatus, TaskView
@@ -17,6 +13,10 @@ from contracts.usage import EndState
 from embedded.stack import SERVICES
 from embedded.state import ROOT
 from telemetry.span_file import SpanRecord, read_spans
+from testkit.platform import Platform
+from testkit.platform_customer import Customer
+from testkit.prove_scenarios import DOCUMENTS, LETTER, letter_task
+from testkit.until import until
 
 ROW = re.compile(r"^\d+\s+(.+?)\s{2,}(\d+)\s+([\d.]+)\s+([\d.]+)$", re.MULTILINE)
 TOTAL = re.compile(r"^Total due\s+EUR\s+([\d.]+)$", re.MULTILINE)

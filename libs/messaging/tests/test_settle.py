@@ -53,7 +53,9 @@ async def test_redeliveries_back_off(world: NatsWorld) -> None:
     sender = await world.bus(Service.ORCHESTRATOR)
     await sender.publish(outgoing(2))
     await until(world.clock, lambda: len(times_s) == 5)
-    gaps_s = [after - before for before, after in zip(times_s, times_s[1:], strict=False)]
+    gaps_s = [
+        after - before for before, after in zip(times_s, times_s[1:], strict=False)
+    ]
     for number, gap_s in enumerate(gaps_s):
         assert gap_s >= QUICK.nak_first_s * 2**number / 2 * 0.9
     assert gaps_s[3] > gaps_s[0]

@@ -2,13 +2,13 @@
 Events of other systems: one stream per tenant, found while running.
 
 An event without an id of its own is known by its place: (when the stream was
-created, sequence). A stream that was deleted and made again counts from 1 anew, so
-its creation time is looked up after every gap, and an event is never given a
-creation time later than the event itself.
+created, sequence). A stream that was deleted and made again counts from 1 anew, so a
+creation time holds only for events that are older than its look-up: a newer event is
+looked up again, and none is given a creation time later than itself.
 """
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import nats.errors
@@ -32,6 +32,8 @@ log = get_logger()
 API_TIMEOUT_S: Final = 5.0
 PREFIX: Final = events_stream("x").removesuffix("x")
 STREAMS_MAX: Final = 10_000
+STREAMS_REMEMBERED_MAX: Final = 3
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TEMPLATE: Final = "events"
 CREATED_HEADER: Final = "De-Stream-Created"
 SEQUENCE_HEADER: Final = "De-Stream-Sequence"
@@ -53,7 +55,8 @@ class TenantFeed:
         self._what = subscription
         self._tenant = tenant
         self._created: list[datetime] = []
-        self._is_created_known = False
+        self._confirmed_until = LONG_AGO
+        """Up to this time of the server, the stream was the newest that we know."""
         self._consumer = PullConsumer(
             shared.connection,
             stream=events_stream(tenant),
@@ -62,7 +65,6 @@ class TenantFeed:
             workers=subscription.workers,
             handle=self._on_message,
             clock=shared.clock,
-            on_gap=self.forget_created,
         )
         settling = Settling(
             template=TEMPLATE,
@@ -87,10 +89,6 @@ class TenantFeed:
         """Pull no more; finish or nak what was fetched."""
         await self._consumer.stop(limit_s)
 
-    def forget_created(self) -> None:
-        """Look the stream's creation up again: it may be another one now."""
-        self._is_created_known = False
-
     async def _on_message(self, msg: Msg) -> None:
         metadata = msg.metadata
         event = ForeignEvent(
@@ -105,25 +103,24 @@ class TenantFeed:
         await self._what.handle(event)
 
     async def _created_before(self, timestamp: datetime) -> datetime:
-        if not self._is_created_known:
-            created = await self._ask_created()
-            if created not in self._created:
-                self._created = [*self._created[-3:], created]
-            self._is_created_known = True
+        if timestamp > self._confirmed_until:
+            await self._look_up_created()
         before = [created for created in self._created if created <= timestamp]
         if not before:
             detail = f"an event of {self._tenant}'s former stream; it is gone"
             raise TransientFault(detail, code="stream-replaced")
         return max(before)
 
-    async def _ask_created(self) -> datetime:
+    async def _look_up_created(self) -> None:
         subject = f"$JS.API.STREAM.INFO.{events_stream(self._tenant)}"
         reply = await self._shared.connection.request(subject, b"", {}, API_TIMEOUT_S)
-        info = _StreamInfo.model_validate_json(reply.data)
-        if info.created is None:
+        info = StreamInfo.model_validate_json(reply.data)
+        if info.created is None or info.ts is None:
             detail = f"look up the stream of {self._tenant}'s events: it is not there"
             raise TransientFault(detail)
-        return info.created
+        if info.created not in self._created:
+            self._created = [*self._created[-STREAMS_REMEMBERED_MAX:], info.created]
+        self._confirmed_until = max(self._confirmed_until, info.ts)
 
     def _describe(self, msg: Msg) -> Delivery:
         metadata = msg.metadata
@@ -172,8 +169,6 @@ class EventsFeed:
         await stop_all(list(self._feeds.values()), limit_s)
 
     def _on_reconnect(self) -> None:
-        for feed in self._feeds.values():
-            feed.forget_created()
         self._look.set()
 
     async def _poll(self) -> None:
@@ -216,10 +211,12 @@ async def stream_tenants(connection: Connection) -> set[str]:
     return found
 
 
-class _StreamInfo(BaseModel):
+class StreamInfo(BaseModel):
     """The part of JetStream's answer that is used."""
 
     created: datetime | None = None
+    ts: datetime | None = None
+    """When the server said so."""
 
 
 class _StreamNames(BaseModel):

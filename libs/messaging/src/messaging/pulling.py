@@ -53,12 +53,10 @@ class Puller:
         *,
         pause_s: float,
         clock: Clock,
-        on_gap: Callable[[], None],
     ) -> None:
         self._inner = inner
         self._pause_s = pause_s
         self._clock = clock
-        self._on_gap = on_gap
         self._is_stopping = False
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -128,7 +126,6 @@ class Puller:
         if not self._is_failing:
             log.warning("pull_failed", error=repr(error))
         self._is_failing = True
-        self._on_gap()
         await self._clock.sleep(self._pause_s)
 
 
@@ -144,7 +141,6 @@ class PullConsumer:
         workers: Concurrent handlers.
         handle: Takes one message; settled by the broker's middleware.
         clock: For pauses.
-        on_gap: Called when a pull failed: the stream may be another one now.
     """
 
     def __init__(
@@ -157,7 +153,6 @@ class PullConsumer:
         workers: int,
         handle: Callable[[Msg], Awaitable[None]],
         clock: Clock,
-        on_gap: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self.stream = stream
@@ -166,7 +161,6 @@ class PullConsumer:
         self._workers = workers
         self._handle = handle
         self._clock = clock
-        self._on_gap = on_gap
         self._puller: Puller | None = None
         # Any: FastStream's subscriber types differ per option; two calls are used.
         self._subscriber: Any = None
@@ -209,7 +203,6 @@ class PullConsumer:
             subscriber.subscription,
             pause_s=limits.pull_pause_s,
             clock=self._clock,
-            on_gap=self._on_gap,
         )
         subscriber.subscription = self._puller
         self._subscriber = subscriber

@@ -34,9 +34,8 @@ from contracts.tasks import (
 )
 from contracts.usage import UsageSource
 from testkit.scripted_vendor import VendorLine
-from testkit.world import TENANT, World
+from testkit.world import TASKS_MAX, TENANT, World
 
-TASKS_MAX: Final = 200
 ENDS: Final = frozenset(
     {
         TaskEventType.TASK_COMPLETED,
@@ -71,9 +70,8 @@ def _ends(world: World, tasks: dict[str, TaskView]) -> list[str]:
         count = started[f"asked:{event}"]
         if count != 1:
             found.append(f"event {event} started {count} tasks")
-    for task_id in expected:
-        if task_id not in tasks:
-            found.append(f"{task_id} was accepted and is lost")
+    lost = [task_id for task_id in expected if task_id not in tasks]
+    found += [f"{task_id} was accepted and is lost" for task_id in lost]
     for task_id, task in tasks.items():
         may_be_cancelled = expected.get(task_id, False)
         allowed = {TaskStatus.COMPLETED}

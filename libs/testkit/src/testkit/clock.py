@@ -13,6 +13,7 @@ import contextlib
 import contextvars
 import heapq
 import selectors
+import warnings
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
@@ -126,11 +127,17 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         nobody, so that it can neither change the result nor speak.
         """
         self._is_over = True
+        with warnings.catch_warnings():
+            # What a dropped coroutine had only just made is never awaited.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self._drop_all()
+        self._ready.clear()  # type: ignore[attr-defined]
+        self._scheduled.clear()  # type: ignore[attr-defined]
+
+    def _drop_all(self) -> None:
         for task in self._left:
             with contextlib.suppress(BaseException):
                 task.home.run(task.get_coro().close)
-        self._ready.clear()  # type: ignore[attr-defined]
-        self._scheduled.clear()  # type: ignore[attr-defined]
 
     def note(self, task: "_Task") -> None:
         """Keep a task until it is done, so that nothing is collected in mid-run."""

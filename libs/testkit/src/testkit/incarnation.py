@@ -18,7 +18,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import Connection
 
@@ -148,10 +148,18 @@ class GatedDatabase:
     def __init__(self, database: Database, incarnation: Incarnation) -> None:
         self._database = database
         self._incarnation = incarnation
-        self.dialect = database.dialect
-        self.store_id = database.store_id
         self.check = database.check
         self.close = database.close
+
+    @property
+    def dialect(self) -> Literal["sqlite", "postgresql"]:
+        """Which SQL the store speaks."""
+        return self._database.dialect
+
+    @property
+    def store_id(self) -> str:
+        """Return the store's id."""
+        return self._database.store_id
 
     async def run(self, transaction: Callable[[Connection], T]) -> T:
         """Run a transaction; its caller may never learn that it was committed."""

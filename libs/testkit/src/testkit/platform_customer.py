@@ -103,7 +103,9 @@ class Customer:
 
     async def submit(self, bodies: Sequence[Mapping[str, Any]]) -> list[str]:
         """Hand in tasks at once, spread over the gateways; return their ids."""
-        doors = [self._doors[number % len(self._doors)] for number in range(len(bodies))]
+        doors = [
+            self._doors[number % len(self._doors)] for number in range(len(bodies))
+        ]
         answers = await asyncio.gather(
             *(
                 door.post("/v1/tasks", json=body)
@@ -137,7 +139,9 @@ class Customer:
 
         return await until(look, limit_s, f"the final cost of {task_id}")
 
-    async def await_end(self, task_ids: Sequence[str], limit_s: float) -> list[TaskView]:
+    async def await_end(
+        self, task_ids: Sequence[str], limit_s: float
+    ) -> list[TaskView]:
         """
         Return the tasks, in this order, once every one has ended.
 

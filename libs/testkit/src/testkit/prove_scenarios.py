@@ -120,9 +120,7 @@ def kill_replicas(tasks: int) -> Scenario:
     return Scenario(name, tasks, disturb, running=min(tasks, 3))
 
 
-async def play(
-    platform: Platform, scenario: Scenario, clock: Clock = CLOCK
-) -> Outcome:
+async def play(platform: Platform, scenario: Scenario, clock: Clock = CLOCK) -> Outcome:
     """Play one scenario on a platform that does nothing else."""
     began = clock.monotonic()
     vendor, customer = platform.vendor, platform.customer
