@@ -46,7 +46,7 @@ async def may_publish(secured: Secured, user: str, client: Client, to: str) -> b
 
 async def may_subscribe(secured: Secured, user: str, client: Client, to: str) -> bool:
     """Try to subscribe."""
-    subscription = await client.subscribe(to)
+    subscription = await client.subscribe(to)  # pyright: ignore[reportUnknownMemberType]
     allowed = not await is_refused(secured, user, client)
     await subscription.unsubscribe()
     return allowed
@@ -167,7 +167,7 @@ async def test_a_tenant_reads_its_own_tasks_only(reconciled: Secured) -> None:
     """It hears its own tasks' facts, and none of another tenant's."""
     acme = await reconciled.connect("tenant-acme")
     orchestrator = await reconciled.connect(str(Service.ORCHESTRATOR))
-    heard = await acme.subscribe("evt.orchestrator.task.acme.>")
+    heard = await acme.subscribe("evt.orchestrator.task.acme.>")  # pyright: ignore[reportUnknownMemberType]
     await acme.flush()
     await orchestrator.publish(task_changed("globex", "task_1"), b"theirs")
     await orchestrator.publish(task_changed("acme", "task_2"), b"ours")
@@ -207,7 +207,7 @@ async def test_events_cannot_erase_expire_or_repeat(
 async def test_nobody_connects_without_a_password(secured: Secured) -> None:
     """There is no anonymous user, and a wrong password is refused."""
     for user, password in (("gateway", "wrong"), ("tenant-acme", "wrong")):
-        with pytest.raises(nats.errors.Error, match="(?i)authorization"):
+        with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
             await secured.connect(user, password)
 
 
@@ -220,3 +220,36 @@ def _verbs() -> dict[Verb, tuple[Service, ...]]:
 def _askers_of(service: Service) -> set[Service]:
     asking = {who for verb, who in _verbs().items() if verb.service is service}
     return {asker for who in asking for asker in who} | {Service.GATEWAY}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "$JS.API.STREAM.PURGE.EVENTS_globex",
+        "$JS.API.STREAM.DELETE.EVENTS_globex",
+        "$JS.API.CONSUMER.DELETE.EVENTS_globex.orchestrator",
+        "$JS.ACK.EVENTS_globex.orchestrator.1.1.1.1.1",
+        "$SYS.REQ.SERVER.PING",
+    ],
+)
+async def test_a_pub_ack_sent_elsewhere_harms_nobody(
+    reconciled: Secured, reply: str
+) -> None:
+    """
+    JetStream answers a publish wherever its publisher says.
+
+    A tenant can make the server say a PubAck on a subject that is not its own, but
+    no PubAck is a valid command there; ``$JS.ACK`` is refused by the server itself.
+    """
+    globex = await reconciled.connect("tenant-globex")
+    first = await globex.request("events.globex.x", b"{}", timeout=5)
+    acme = await reconciled.connect("tenant-acme")
+    await acme.publish("events.acme.x", b"{}", reply=reply)
+    await is_refused(reconciled, "tenant-acme", acme)  # waits until it has arrived
+    second = await globex.request("events.globex.x", b"{}", timeout=5)
+    found = [json.loads(ack.data)["seq"] for ack in (first, second)]
+    assert found == [1, 2]
+    bootstrap = await reconciled.connect(str(Service.BOOTSTRAP))
+    info = await bootstrap.request("$JS.API.STREAM.INFO.EVENTS_globex", timeout=5)
+    state = json.loads(info.data)["state"]
+    assert (state["messages"], state["consumer_count"]) == (2, 1)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -36,7 +37,7 @@ CLOCK = SystemClock()
 
 
 @asynccontextmanager
-async def bootstrapping(secured: Secured) -> AsyncIterator[NatsBus]:
+async def bootstrapping(secured: Secured) -> AsyncGenerator[NatsBus]:
     """Run the bootstrap as its process does, without the face."""
     bus = secured.bus(Service.BOOTSTRAP)
     reconciler, system = secured.reconciler(bus)
@@ -52,7 +53,7 @@ async def bootstrapping(secured: Secured) -> AsyncIterator[NatsBus]:
         await system.close()
 
 
-async def until(condition: Callable[[], "asyncio.Future[bool]"]) -> None:
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for a condition; fail when it does not come."""
     async with asyncio.timeout(PATIENCE_S):
         while not await condition():
@@ -186,7 +187,7 @@ async def test_a_removed_tenant_is_locked_out(secured: Secured) -> None:
         return globex.is_closed
 
     async with bootstrapping(secured):
-        await until(is_out)  # type: ignore[arg-type]
+        await until(is_out)
     await gateway.close()
 
 
@@ -244,6 +245,4 @@ def tenants_of(known: list[tuple[str, str]]) -> Tenants:
 
 
 def _remove(folder: str) -> None:
-    import shutil  # noqa: PLC0415 -- used once
-
     shutil.rmtree(folder)

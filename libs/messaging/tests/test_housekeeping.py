@@ -162,8 +162,8 @@ async def test_a_repaired_body_takes_the_place_of_a_broken_one(
     letter_id = next(iter(store.letters))
     address = replay(SERVICE).to("acme")
     foreign = message_of(3, tenant="globex").encode()
+    request = ReplayDeadLetter(tenant="acme", id=letter_id, body=foreign)
     with pytest.raises(Refused) as caught:
-        request = ReplayDeadLetter(tenant="acme", id=letter_id, body=foreign)
         await gateway.request(address, request, Nothing, timeout_s=5)
     assert caught.value.envelope.problem.code == Code.FORBIDDEN
     good = message_of(3).encode()

@@ -1,8 +1,7 @@
 """Makes streams, durables and buckets as the topology wants them; idempotent."""
 
-from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import nats.errors
 from nats.js import JetStreamContext
@@ -50,7 +49,7 @@ async def ensure_durable(jetstream: JetStreamContext, wanted: Durable) -> str | 
     if found is not None and not _differences(config, found.config):
         return None
     try:
-        await jetstream.add_consumer(wanted.stream, config)
+        await jetstream.add_consumer(wanted.stream, config)  # pyright: ignore[reportUnknownMemberType]
     except nats.errors.Error as cause:
         raise TransientFault(f"make {name}: {cause!r}") from cause
     return f"made {name}" if found is None else f"altered {name}"
@@ -124,13 +123,13 @@ async def _ensure_stream(
         raise TransientFault(f"look up stream {config.name}: {cause!r}") from cause
     try:
         if found is None:
-            await jetstream.add_stream(config)
+            await jetstream.add_stream(config)  # pyright: ignore[reportUnknownMemberType]
             return f"made stream {config.name}"
         differences = _differences(config, found.config)
         if not differences:
             return None
         # Streams are never updated as a routine: delayed naks can be lost by it.
-        await jetstream.update_stream(config)
+        await jetstream.update_stream(config)  # pyright: ignore[reportUnknownMemberType]
     except nats.errors.Error as cause:
         raise TransientFault(f"make stream {config.name}: {cause!r}") from cause
     return f"altered stream {config.name}: {', '.join(differences)}"
@@ -152,6 +151,5 @@ def _normal(value: object) -> object:
     if value in (None, False, 0, 0.0, "", -1):
         return None
     if isinstance(value, list):
-        items: Iterable[object] = value
-        return sorted(str(item) for item in items)
+        return sorted(str(item) for item in cast("list[object]", value))
     return value

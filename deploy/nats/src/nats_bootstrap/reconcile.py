@@ -90,7 +90,7 @@ class Reconciler:
             Fault: Something could not be made; the next pass tries again.
         """
         async with self._lock, asyncio.timeout(PASS_TIMEOUT_S):
-            jetstream = self._outward.bus.connection.client.jetstream(
+            jetstream = self._outward.bus.connection.client.jetstream(  # pyright: ignore[reportUnknownMemberType]
                 timeout=API_TIMEOUT_S
             )
             changed = await _ensure_platform(jetstream)

@@ -1,7 +1,6 @@
 """The included file of users, and the servers that must read it again."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -69,7 +68,7 @@ class System:
         await self.close()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                self._client = await nats.connect(
+                self._client = await nats.connect(  # pyright: ignore[reportUnknownMemberType]
                     self._url,
                     user=SYSTEM_USER,
                     password=self._password,
@@ -132,7 +131,7 @@ def write_secret(path: Path, text: str) -> None:
 async def _servers(client: Client) -> list[str]:
     """Return the id of every server of the cluster that answers in time."""
     inbox = client.new_inbox()
-    answers = await client.subscribe(inbox, max_msgs=SERVERS_MAX)
+    answers = await client.subscribe(inbox, max_msgs=SERVERS_MAX)  # pyright: ignore[reportUnknownMemberType]
     found: list[str] = []
     try:
         await client.publish("$SYS.REQ.SERVER.PING", b"", reply=inbox)
@@ -150,12 +149,12 @@ async def _servers(client: Client) -> list[str]:
 
 def _require_reloaded(server: str, body: bytes) -> None:
     try:
-        error = json.loads(body).get("error")
-    except (ValueError, AttributeError) as cause:
+        error = _Reloaded.model_validate_json(body).error
+    except ValidationError as cause:
         raise TransientFault(f"reload {server}: unreadable answer") from cause
-    if error:
-        text = error.get("description") if isinstance(error, dict) else error
-        raise PermanentFault(f"reload {server}: refused: {text}", code="config-invalid")
+    if error is not None:
+        detail = f"reload {server}: refused: {error.description}"
+        raise PermanentFault(detail, code="config-invalid")
 
 
 async def _ignore(error: Exception) -> None:
@@ -168,3 +167,11 @@ class _Server(BaseModel):
 
 class _Ping(BaseModel):
     server: _Server
+
+
+class _ReloadError(BaseModel):
+    description: str = ""
+
+
+class _Reloaded(BaseModel):
+    error: _ReloadError | None = None

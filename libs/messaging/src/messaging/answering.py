@@ -174,7 +174,7 @@ async def subscribe_core(
 ) -> NatsSubscription:
     """Subscribe with bounded buffers; returns once the server knows."""
     limits = connection.limits
-    found = await connection.client.subscribe(
+    found = await connection.client.subscribe(  # pyright: ignore[reportUnknownMemberType]
         subject,
         queue=queue,
         cb=callback,

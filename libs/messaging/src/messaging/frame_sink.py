@@ -52,7 +52,7 @@ class NatsFrameSink:
 
     async def send(self, frame: FrameBody) -> None:
         """
-        Number a frame and send it.
+        Send one frame with its number.
 
         An end that is too large to send becomes a ``Failed`` that says so.
 

@@ -10,7 +10,7 @@ one loses its own stream and not its neighbours'.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -203,7 +203,7 @@ class Completions:
     @asynccontextmanager
     async def complete(
         self, request: CompletionRequest
-    ) -> AsyncIterator[NatsFrameStream]:
+    ) -> AsyncGenerator[NatsFrameStream]:
         """Ask ai-broker; leaving without ``cancel`` lets it finish."""
         self._count += 1
         token = str(self._count)

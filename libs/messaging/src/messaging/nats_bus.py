@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar, assert_never
 
@@ -64,7 +64,7 @@ class NatsBus:
         limits: Deadlines and bounds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- one process's bus, all by name
         self,
         service: Service,
         *,
@@ -233,7 +233,7 @@ class NatsBus:
     @asynccontextmanager
     async def watch(
         self, subject: str, message: type[M]
-    ) -> AsyncIterator[AsyncIterator[M]]:
+    ) -> AsyncGenerator[AsyncIterator[M]]:
         """Hear a core subject while the context is open; the oldest are dropped."""
         heard: deque[M] = deque(maxlen=self.connection.limits.watch_buffered_max)
         arrived = asyncio.Event()

@@ -31,7 +31,7 @@ DRAIN_LOOKS_S: Final = 0.05
 class Pulling(Protocol):
     """What FastStream asks of a pull subscription."""
 
-    async def fetch(self, batch: int, timeout: float | None) -> list[Msg]:
+    async def fetch(self, batch: int, timeout: float | None) -> list[Msg]:  # noqa: ASYNC109 -- FastStream's shape
         """Return what is there."""
         ...
 
@@ -167,7 +167,7 @@ class PullConsumer:
 
     async def exists(self) -> bool:
         """Return whether the bootstrap has made the durable."""
-        jetstream = self._connection.client.jetstream(timeout=BIND_TIMEOUT_S)
+        jetstream = self._connection.client.jetstream(timeout=BIND_TIMEOUT_S)  # pyright: ignore[reportUnknownMemberType]
         try:
             await jetstream.consumer_info(self.stream, self.durable)
         except NotFoundError:

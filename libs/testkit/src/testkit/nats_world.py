@@ -98,7 +98,7 @@ class NatsWorld:
             instance=ids.new("instance"),
             clock=self.clock,
             ids=ids,
-            limits=replace(self.limits, **changes),  # pyright: ignore[reportArgumentType]
+            limits=replace(self.limits, **changes),
         )
         bus.sink = self.sinks.setdefault(service, ListSink())
         self._buses.append(bus)
@@ -125,7 +125,7 @@ class NatsWorld:
 
     async def inject(self, subject: str, body: bytes) -> None:
         """Publish raw bytes on a concrete subject, without headers."""
-        client = await nats.connect(self.url)
+        client = await nats.connect(self.url)  # pyright: ignore[reportUnknownMemberType]
         await client.publish(subject, body)
         await client.flush()
         await client.close()
@@ -138,8 +138,8 @@ class NatsWorld:
 
 async def make_streams(url: str) -> None:
     """Delete every stream, then make the work streams and their durables."""
-    client = await nats.connect(url)
-    jetstream = client.jetstream()
+    client = await nats.connect(url)  # pyright: ignore[reportUnknownMemberType]
+    jetstream = client.jetstream()  # pyright: ignore[reportUnknownMemberType]
     for info in await jetstream.streams_info():
         await jetstream.delete_stream(info.config.name or "")
     for service in {verb.service for verb in WORK_VERBS}:
@@ -151,7 +151,7 @@ async def make_work_stream(jetstream: JetStreamContext, service: Service) -> Non
     """Make one service's work queue with its durables."""
     verbs = [verb for verb in WORK_VERBS if verb.service == service]
     name = work_stream(service)
-    await jetstream.add_stream(
+    await jetstream.add_stream(  # pyright: ignore[reportUnknownMemberType]
         StreamConfig(
             name=name,
             subjects=[verb.pattern(Track.STABLE) for verb in verbs],
@@ -171,7 +171,7 @@ async def make_work_stream(jetstream: JetStreamContext, service: Service) -> Non
 
 async def make_events_stream(jetstream: JetStreamContext, tenant: str) -> None:
     """Make one tenant's events stream with the orchestrator's durable."""
-    await jetstream.add_stream(
+    await jetstream.add_stream(  # pyright: ignore[reportUnknownMemberType]
         StreamConfig(
             name=events_stream(tenant),
             subjects=[events_pattern(tenant)],
@@ -190,7 +190,7 @@ async def add_durable(
     jetstream: JetStreamContext, stream: str, name: str, *, filter_subject: str
 ) -> None:
     """Make a durable as the bootstrap does, with a short ack wait."""
-    await jetstream.add_consumer(
+    await jetstream.add_consumer(  # pyright: ignore[reportUnknownMemberType]
         stream,
         ConsumerConfig(
             durable_name=name,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import bcrypt
 import nats
-import nats.errors
 import pytest
 from nats.aio.client import Client
 
@@ -66,7 +65,7 @@ class Secured:
         async def note(error: Exception) -> None:
             found.append(str(error))
 
-        client = await nats.connect(
+        client = await nats.connect(  # pyright: ignore[reportUnknownMemberType]
             self.server.url,
             user=user,
             password=password or f"password-of-{user.removeprefix('tenant-')}",
@@ -129,7 +128,7 @@ async def secured(secured_server: NatsServer) -> AsyncIterator[Secured]:
 
 
 @pytest.fixture
-async def reconciled(secured: Secured) -> AsyncIterator[Secured]:
+async def reconciled(secured: Secured) -> Secured:
     """Lend the server after one pass of the bootstrap."""
     bus = secured.bus(Service.BOOTSTRAP)
     await bus.connect()
@@ -137,4 +136,4 @@ async def reconciled(secured: Secured) -> AsyncIterator[Secured]:
     await reconciler.reconcile()
     await system.close()
     await bus.close()
-    yield secured
+    return secured
