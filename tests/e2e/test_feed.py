@@ -75,7 +75,7 @@ async def test_a_feed_shows_everything_in_order_and_ends(
 async def test_a_feed_goes_on_where_it_was_left(
     slow_vendor: Platform, customer: Customer
 ) -> None:
-    """A reader that leaves and comes back with Last-Event-ID misses and repeats none."""
+    """Left and taken up again with Last-Event-ID, it has no gap and no repeat."""
     await slow_vendor.vendor.set_latency(100, TOKEN_MS)
     (task_id,) = await customer.submit([letter_task()])
     first: list[Shown] = []

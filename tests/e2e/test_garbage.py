@@ -2,12 +2,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import nats.errors
 import pytest
+from nats.aio.msg import Msg
 
-from contracts import headers as names
 from contracts.deadletters import DeadLetterPage
+from contracts.headers import ERROR
 from contracts.subjects import (
+    MODELS,
+    PRICES,
+    RECONCILE,
+    TENANTS,
     WORK_VERBS,
     Service,
     Track,
@@ -97,13 +101,13 @@ async def test_a_streamed_body_has_the_same_limit(customer: Customer) -> None:
         {"authorization": ""},
         {"authorization": "Bearer"},
         {"authorization": "Bearer de_nobody_nothing"},
-        {"authorization": "Bearer \xff\x00".encode("latin-1").decode("latin-1")[:8]},
+        {"authorization": b"Bearer de_\xff\xfe"},
         {"authorization": "Basic YTpi"},
         {"x-api-key": "x" * 4000, "authorization": ""},
     ],
 )
 async def test_a_bad_key_is_refused(
-    customer: Customer, headers: dict[str, str]
+    customer: Customer, headers: dict[str, str | bytes]
 ) -> None:
     """Whatever stands in the headers, 401 with the way to authenticate."""
     for path in ("/v1/tasks", "/v1/ledger", "/v1/tenants"):
@@ -181,17 +185,13 @@ async def test_garbage_in_every_request_is_answered(
     """Each asker gets an error envelope that names a code, in place of silence."""
     restarts = platform.restarts()
     for verb, asker in requests():
+        subject = verb.to(customer.tenant).on(Track.STABLE)
         async with nats_client(platform.service_login(asker)) as guest:
             for piece in GARBAGE:
-                subject = verb.to(customer.tenant).on(Track.STABLE)
-                if is_valid_question(verb, piece):
-                    continue
-                try:
-                    reply = await guest.client.request(subject, piece, timeout=10)
-                except nats.errors.TimeoutError:
-                    pytest.fail(f"{subject} did not answer {piece[:40]!r}")
-                assert reply.headers is not None, (subject, piece[:40], reply.data)
-                assert reply.headers[names.ERROR] in {"invalid", "forbidden"}
+                if asks_nothing(verb) and piece.startswith(b"{"):
+                    continue  # a whole question, with fields that nobody reads
+                reply = await guest.client.request(subject, piece, timeout=10)
+                assert code_of(reply) in {"invalid", "forbidden"}, (subject, piece)
     await expect_unharmed(platform, customer, restarts)
 
 
@@ -226,10 +226,18 @@ def requests() -> Iterator[tuple[Verb, Service]]:
         yield replay(service), Service.GATEWAY
 
 
-def is_valid_question(verb: Verb, piece: bytes) -> bool:
-    """Tell whether what is garbage elsewhere is a whole question here."""
-    asks_nothing = {"prices", "tenants", "reconcile", "deadletter-list", "models"}
-    return verb.name in asks_nothing and piece.startswith(b"{")
+def asks_nothing(verb: Verb) -> bool:
+    """Tell whether a question has no fields, so that any object asks it."""
+    return verb in {TENANTS, RECONCILE, PRICES, MODELS}
+
+
+def code_of(reply: Msg) -> str | None:
+    """Return the problem's code of an error envelope or a failed frame."""
+    if reply.headers is not None and ERROR in reply.headers:
+        return reply.headers[ERROR]
+    frame = json.loads(reply.data)
+    is_failed = frame.get("kind") == "failed"
+    return frame["error"]["problem"]["code"] if is_failed else None
 
 
 async def count_dead(platform: Platform) -> dict[Service, int]:

@@ -116,7 +116,7 @@ async def test_a_tenants_key_is_no_admins(
     for request in (
         rival.http.get("/v1/tenants"),
         rival.http.post("/v1/tenants", json={"tenant": "another"}),
-        rival.http.post("/v1/keys", json={"role": "admin", "name": "x"}),
+        rival.http.post("/v1/keys", json={"name": "x"}),
         rival.http.get("/v1/keys"),
         platform.admin.get(f"/v1/tasks/{task.task_id}"),
         platform.admin.post("/v1/tasks", json=letter_task()),
@@ -130,7 +130,7 @@ async def test_a_revoked_key_is_refused_at_once(
     rival: Customer, platform: Platform
 ) -> None:
     """A key works from its making to its revocation."""
-    body = {"role": "tenant", "tenant": rival.tenant, "name": "temporary"}
+    body = {"tenant": rival.tenant, "name": "temporary"}
     created = (await platform.admin.post("/v1/keys", json=body)).json()
     headers = {"authorization": f"Bearer {created['api_key']}"}
     url = platform.endpoints["gateway"]

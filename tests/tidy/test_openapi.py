@@ -21,10 +21,11 @@ def dangling(document: dict[str, Any]) -> list[str]:
 def leads(document: dict[str, Any], place: str) -> bool:
     """Say whether a JSON pointer without its first slash finds something."""
     found: Any = document
-    for part in place.split("/"):
-        if not isinstance(found, dict) or part not in found:
-            return False
-        found = found[part]
+    try:
+        for part in place.split("/"):
+            found = found[part]
+    except (KeyError, TypeError):
+        return False
     return True
 
 

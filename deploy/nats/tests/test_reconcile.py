@@ -101,6 +101,7 @@ async def test_a_wiped_server_is_made_whole_again(secured: Secured) -> None:
         secured.server.restart(wipe=True)
         await until(lambda: stream_of(bus, "EVENTS_acme"))
         await until(lambda: stream_of(bus, "WORK_ORCHESTRATOR"))
+        assert bus.counters.reconnects == 1
 
 
 async def test_a_deleted_stream_is_made_again_by_the_timer(secured: Secured) -> None:
@@ -113,6 +114,7 @@ async def test_a_deleted_stream_is_made_again_by_the_timer(secured: Secured) -> 
             await asyncio.to_thread(_remove, str(folder))
         await asyncio.to_thread(secured.server.start)
         await until(lambda: stream_of(bus, "EVENTS_acme"))
+        assert await stream_of(bus, "EVENTS_globex")
 
 
 async def test_a_new_tenant_connects_without_disconnecting_others(
@@ -188,6 +190,7 @@ async def test_a_removed_tenant_is_locked_out(secured: Secured) -> None:
 
     async with bootstrapping(secured):
         await until(is_out)
+    assert globex.is_closed
     await gateway.close()
 
 

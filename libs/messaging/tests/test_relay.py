@@ -239,6 +239,7 @@ async def test_a_resend_passes_deduplication(world: NatsWorld) -> None:
         receiver.inbox.clear()
         await until(world.clock, lambda: "message_4" in receiver.inbox)
         await until(world.clock, lambda: not outbox.rows)
+    assert set(receiver.inbox) == {"message_4"}
 
 
 async def test_a_queue_that_waits_is_not_flooded(world: NatsWorld) -> None:

@@ -74,6 +74,7 @@ async def test_a_dead_letter_leaves_the_stream(world: NatsWorld) -> None:
     async with asyncio.timeout(5):
         while (await jetstream.stream_info(STREAM)).state.messages:
             await world.clock.sleep(0.02)
+    assert len(world.letters(RECEIVER)) == 1
 
 
 async def test_what_cannot_be_buried_is_not_given_up(world: NatsWorld) -> None:

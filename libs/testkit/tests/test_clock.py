@@ -53,7 +53,7 @@ def test_a_run_past_its_limit_ends() -> None:
     """A livelock is found by virtual time."""
 
     async def main(_: SimulationLoop) -> None:
-        for _ in range(1_000):
+        for _second in range(1_000):
             await asyncio.sleep(1)
 
     with pytest.raises(TimeoutError):

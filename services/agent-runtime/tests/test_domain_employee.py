@@ -1,5 +1,6 @@
 """Employees' documents and schemas: checked before anyone works by them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ from contracts.employees import Employee
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "employees"
 NUMBER: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "number"}}}
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+TWICE: list[dict[str, Any]] = [
+    {"anyOf": [{"$ref": f"#/$defs/{each + 1}"}] * 2} for each in range(24)
+]
+FANNED: dict[str, Any] = {
+    "$defs": {str(each): twice for each, twice in enumerate(TWICE)}
+    | {"24": {"type": "integer", "minimum": 5}},
+    "$ref": "#/$defs/0",
+}
+"""Sixteen million checks of one number, in 1 500 characters."""
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
@@ -43,6 +55,15 @@ def test_examples_are_sound(path: Path) -> None:
         ({"output_schema": {"$ref": "#/$defs/missing"}}, "/output_schema"),
         ({"output_schema": {"$ref": "#"}}, "/output_schema"),
         ({"output_schema": {"pattern": "("}}, "/output_schema/pattern"),
+        ({"output_schema": {"pattern": "a{99999999999}"}}, "/output_schema/pattern"),
+        ({"output_schema": {"pattern": "^(a+)+$"}}, "/output_schema/pattern"),
+        ({"output_schema": {"pattern": "^(a|a)*$"}}, "/output_schema/pattern"),
+        ({"output_schema": {"pattern": ".*.*.*.*="}}, "/output_schema/pattern"),
+        (
+            {"output_schema": {"items": {"patternProperties": {"^(a+)+$": {}}}}},
+            "/output_schema/items/patternProperties",
+        ),
+        ({"output_schema": {"$schema": DIALECT, **FANNED}}, "/output_schema"),
     ],
 )
 def test_errors_point_at_the_field(changes: dict[str, Any], pointer: str) -> None:
@@ -87,6 +108,36 @@ def test_wrong_output_is_named(text: str) -> None:
     """Whatever a model writes, it is told why it does not do."""
     with pytest.raises(OutputInvalid):
         parse_output(text, NUMBER)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^\d{4}-\d{2}-\d{2}$",
+        r"^[A-Z]{2}\d+-\d+$",
+        r"^[^@ ]+@[^@ ]+\.[a-z]{2,}$",
+        r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z$",
+        r"(?i)invoice",
+    ],
+)
+def test_everyday_patterns_are_taken(pattern: str) -> None:
+    """Dates, numbers and addresses can be asked for."""
+    schema: dict[str, Any] = {"type": "string", "pattern": pattern}
+    assert errors_in(CLERK.model_copy(update={"output_schema": schema})) == ()
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"pattern": "[a-z]+[a-z]+1"}, '"' + "a" * 250_000 + '"'),
+        ({"uniqueItems": True}, json.dumps([{"n": n} for n in range(20_000)])),
+        ({"items": FANNED}, "[0,0]"),
+    ],
+)
+def test_checking_an_answer_ends_soon(schema: dict[str, Any], text: str) -> None:
+    """No schema with any answer holds up the other employees; minutes before."""
+    with pytest.raises(OutputInvalid):
+        parse_output(text, schema)
 
 
 @given(st.text(max_size=200))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from broker_world import DONE, GOOD, SEEN, USAGE, Sink, World, play
 
 from ai_broker.domain.vendor import Started, Text
-from ai_broker.handlers import Desk, sweep
+from ai_broker.handlers import Desk, prune, sweep
 from ai_broker.ports import Limits
 from contracts.frames import Finished, Opened, TextDelta
 from contracts.problems import Code
@@ -178,3 +178,42 @@ def test_what_nobody_can_answer_is_refused_unpaid() -> None:
         assert await world.ledger() == []
 
     play(scene)
+
+
+def test_a_joined_caller_learns_who_took_over() -> None:
+    """A cancel goes to whoever is named last, so a take-over is named too."""
+
+    async def scene(world: World) -> None:
+        world.first.scripts = [[500.0, DONE], [*GOOD, DONE]]
+        dead = asyncio.ensure_future(
+            world.ask(world.replica("a", Limits(lease_s=3, heartbeat_s=500)))
+        )
+        await world.clock.sleep(1)
+        sink = await world.ask(world.replica("b"))
+        dead.cancel()
+        named = [each.instance for each in sink.frames if isinstance(each, Opened)]
+        assert named == ["a", "b"]
+        assert sink.text == "Good day"
+
+    play(scene)
+
+
+def test_old_answers_are_forgotten() -> None:
+    """What ended long ago goes with its attempts; what is open or recent stays."""
+
+    async def scene(world: World) -> None:
+        desk = world.replica("a", Limits(keep_s=3_600))
+        world.first.scripts = [[*GOOD, DONE], [*GOOD, DONE], [*GOOD, DONE]]
+        await world.ask(desk, completion_id="old")
+        await world.clock.sleep(3_000)
+        await world.ask(desk, completion_id="recent")
+        await world.clock.sleep(700)
+        assert await prune(desk.deps) == 1
+        assert await prune(desk.deps) == 0
+        again = {"deadline": world.clock.now() + timedelta(seconds=60)}
+        assert (await world.ask(desk, completion_id="recent", **again)).text
+        assert len(world.first.attempts) == 2
+        assert (await world.ask(desk, completion_id="old", **again)).text
+        assert len(world.first.attempts) == 3
+
+    play(scene, limit_s=9_000)

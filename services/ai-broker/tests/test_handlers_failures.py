@@ -169,3 +169,39 @@ def test_a_deadline_ends_the_call() -> None:
         assert len(await world.ledger()) == 1
 
     play(scene)
+
+
+def test_an_unreadable_answer_keeps_its_ledger_line() -> None:
+    """Whatever an adapter trips over, the attempt is settled and may be repeated."""
+
+    async def scene(world: World) -> None:
+        def trip() -> None:
+            raise ValueError("no adapter thought of this")
+
+        world.first.scripts = [[Started(200, "r"), trip], [*GOOD, DONE]]
+        sink = await world.ask(world.replica("a"))
+        assert sink.text == "Good day"
+        assert [each.end_state for each in await world.ledger()] == [
+            EndState.CUT,
+            EndState.COMPLETED,
+        ]
+
+    play(scene)
+
+
+def test_paying_in_vain_has_a_limit() -> None:
+    """An answer that always breaks is not paid for until the deadline."""
+
+    async def scene(world: World) -> None:
+        desk, tries = world.replica("a"), 0
+        world.first.scripts = [[Started(200, "r"), Text(0, "Go")] for _ in range(40)]
+        sink = await world.ask(desk)
+        while sink.failed.error.retryable:
+            tries += 1
+            assert tries < 40
+            sink = await world.ask(desk)
+        assert sink.code is Code.VENDOR_UNAVAILABLE
+        assert "paid 12 times" in sink.failed.error.problem.detail
+        assert len(sink.failed.attempts) == len(await world.ledger()) == 12
+
+    play(scene)

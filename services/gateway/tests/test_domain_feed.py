@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.message import JsonObject
 from contracts.tasks import LiveDelta, TaskEvent, TaskEventType
 from gateway.domain.feed import Feed
 
@@ -29,7 +30,7 @@ def delta(offset: int, text: str, *, turn: int = 1, fence: int = 1) -> LiveDelta
 
 def turn_finished(seq: int, turn: int) -> TaskEvent:
     """Return the event that closes a turn."""
-    data = {"step_id": "step_1", "turn": {"turn": turn}}
+    data: JsonObject = {"step_id": "step_1", "turn": {"turn": turn}}
     return TaskEvent(seq=seq, type=TaskEventType.TURN_FINISHED, at=NOW, data=data)
 
 

@@ -1,13 +1,11 @@
 import bcrypt
 import httpx
+from gateway_world import AS_ADMIN, ScriptedBus
 
 from contracts.employees import ApplyEmployee, EmployeeVersion
 from gateway.app import Composed
 from gateway.handlers import tenants
 
-from .conftest import ADMIN, ScriptedBus
-
-AS_ADMIN = {"authorization": f"Bearer {ADMIN}"}
 YAML = b"""
 kind: employee
 name: clerk

@@ -34,7 +34,7 @@ class Crew:
     # Any: what a coroutine yields and is sent is asyncio's business.
     def start(self, job: Coroutine[Any, Any, None]) -> None:
         """Run a job that answers for its own errors."""
-        task = asyncio.create_task(job)
+        task = asyncio.create_task(job)  # tidy: the crew is its owner
         self._tasks.add(task)
         task.add_done_callback(self._done)
 

@@ -20,6 +20,7 @@ from contracts.subjects import EVENTS_DURABLE, events_pattern, events_stream
 from faults import Fault, TransientFault
 from messaging.bus import Delivery
 from messaging.connection import Connection
+from messaging.crew import Crew
 from messaging.pulling import PullConsumer
 from messaging.settle import Settler, Settling
 from messaging.subscriptions import Events, ForeignEvent
@@ -154,18 +155,16 @@ class EventsFeed:
         self._what = subscription
         self._feeds: dict[str, TenantFeed] = {}
         self._look = asyncio.Event()
-        self._polling: asyncio.Task[None] | None = None
+        self._polling = Crew(1)
         shared.connection.on_reconnect(self._on_reconnect)
 
     async def start(self) -> None:
         """Start on the streams that are there, and watch for others."""
-        self._polling = asyncio.create_task(self._poll())
+        self._polling.start(self._poll())
 
     async def stop(self, limit_s: float) -> None:
         """Pull no more; finish or nak what was fetched."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.wait({self._polling})
+        await self._polling.cancel()
         await stop_all(list(self._feeds.values()), limit_s)
 
     def _on_reconnect(self) -> None:

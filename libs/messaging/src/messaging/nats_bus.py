@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, TypeVar, assert_never
+from typing import Final, Generic, Self, TypeVar, assert_never
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -40,6 +40,7 @@ from messaging.working import Worker, stop_all
 from telemetry import SpanKind, carrier, get_logger, span
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 log = get_logger()
 
@@ -235,26 +236,17 @@ class NatsBus:
         self, subject: str, message: type[M]
     ) -> AsyncGenerator[AsyncIterator[M]]:
         """Hear a core subject while the context is open; the oldest are dropped."""
-        heard: deque[M] = deque(maxlen=self.connection.limits.watch_buffered_max)
-        arrived = asyncio.Event()
+        heard = Heard[M](self.connection.limits.watch_buffered_max)
 
         async def on_message(msg: Msg) -> None:
             try:
-                heard.append(message.model_validate_json(msg.data))
+                heard.put(message.model_validate_json(msg.data))
             except ValidationError:
                 self.counters.dropped += 1
-            arrived.set()
-
-        async def read() -> AsyncIterator[M]:
-            while True:
-                while heard:
-                    yield heard.popleft()
-                arrived.clear()
-                await arrived.wait()
 
         subscription = await subscribe_core(self.connection, subject, "", on_message)
         try:
-            yield read()
+            yield heard
         finally:
             await unsubscribe(subscription)
 
@@ -273,6 +265,34 @@ class NatsBus:
                 return EventsFeed(self, subscription)
             case _:
                 assert_never(subscription)
+
+
+class Heard(Generic[T]):
+    """
+    What was heard and not read yet; when it is full the oldest is dropped.
+
+    No generator: one whose ``anext`` was cancelled, by a deadline perhaps, is over.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._items: deque[T] = deque(maxlen=bound)
+        self._arrived = asyncio.Event()
+
+    def put(self, item: T) -> None:
+        """Take what was just heard."""
+        self._items.append(item)
+        self._arrived.set()
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> T:
+        """Wait for the next; never ends by itself."""
+        while not self._items:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._items.popleft()
 
 
 def require_stored(subject: str, reply: Msg) -> None:

@@ -11,9 +11,9 @@ supervises it starts a new one.
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from contracts.subjects import Service
 from determinism import Clock, IdSource, SystemClock, SystemIds
@@ -140,14 +140,13 @@ class _Life:
 
     async def run(self) -> Ending:
         """Start everything, then wait for what ends it."""
-        starting = asyncio.create_task(self._start(), name="subscribe")
+        starting = self._begin(self._start(), "subscribe")
         loops = [
-            asyncio.create_task(_as_coroutine(loop), name=_name_of(loop))
+            self._begin(_as_coroutine(loop), _name_of(loop))
             for loop in self._runnable.loops
         ]
-        stopped = asyncio.create_task(_wait(self._stop), name="stop")
-        closed = asyncio.create_task(_wait(self._bus.closed), name="closed")
-        self._tasks = [starting, *loops, stopped, closed]
+        stopped = self._begin(_wait(self._stop), "stop")
+        closed = self._begin(_wait(self._bus.closed), "closed")
         watched = {*loops, stopped, closed}
         done, _ = await asyncio.wait(
             {starting, *watched}, return_when=asyncio.FIRST_COMPLETED
@@ -160,12 +159,18 @@ class _Life:
     async def end(self) -> None:
         """Drain, stop the loops, flush, close; never raises."""
         self._is_subscribed = False
+        starting, *others = self._tasks
+        await _cancel([starting])
         await self._bus.quiesce()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LOOPS_STOP_S)
+        await _cancel(others)
         await self._bus.close()
+
+    # Any: what a coroutine yields and is sent is asyncio's business.
+    def _begin(self, job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # tidy: owned by ``end``; a group would end all when one does
+        task = asyncio.create_task(job, name=name)
+        self._tasks.append(task)
+        return task
 
     async def _start(self) -> None:
         await self._bus.connect()
@@ -196,6 +201,12 @@ def _listen_to_signals(stop: asyncio.Event) -> None:
         except (NotImplementedError, RuntimeError, ValueError):
             # Not the main thread: whoever runs us sets ``stop`` instead.
             return
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=LOOPS_STOP_S)
 
 
 async def _wait(event: asyncio.Event) -> None:

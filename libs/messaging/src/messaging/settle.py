@@ -83,6 +83,7 @@ class Settler:
         began_s = self._with.clock.monotonic()
         failure: Exception | None = None
         name = f"process {self._with.template}"
+        # tidy: cancelled below; a group would wrap the handler's error
         beating = asyncio.create_task(self._beat(msg))
         try:
             with consumer_span(name, delivery.headers):

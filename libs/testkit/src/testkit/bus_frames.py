@@ -164,7 +164,8 @@ class FramePromises:
             await asked.wait()
             await frames.cancel()
         go.set()
-        await until(world.clock, lambda: cancelled == ["step_1:0"])
+        await until(world.clock, lambda: bool(cancelled))
+        assert cancelled == ["step_1:0"]
 
 
 Answering = Callable[[CompletionRequest, Delivery, FrameSink], Awaitable[None]]

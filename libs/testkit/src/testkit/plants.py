@@ -73,6 +73,8 @@ def _ack_first(run: Run) -> Run:
         self: Settler, msg: Msg, handle: Callable[[], Awaitable[None]]
     ) -> None:
         await msg.ack()
+        # The settling that follows is spoken too, and changes nothing any more.
+        msg._ackd = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         await run(self, msg, handle)
 
     return patched

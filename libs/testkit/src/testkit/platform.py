@@ -74,17 +74,7 @@ class Platform:
             NotInTimeError: It does not become ready; the text ends with its log.
         """
         self.state.make()
-        log = self.state.logs / "supervisor.log"
-        arguments = [sys.executable, "-m", "embedded", "supervise"]
-        with log.open("ab") as output:
-            self._supervisor = subprocess.Popen(
-                [*arguments, "--replicas", str(self.replicas)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "DE_STATE_DIR": str(self.state.folder)},
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 -- a killed test run
-            )
+        self._supervisor = self._spawn()
         self.endpoints = await until(self._endpoints, READY_LIMIT_S, self.evidence)
         self.vendor = Vendor(self.endpoints["sandbox"])
         self.admin = httpx.AsyncClient(
@@ -236,6 +226,19 @@ class Platform:
             for name, (pid, started) in self._seen.items()
             if start_of(pid) == started
         ]
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        log = self.state.logs / "supervisor.log"
+        arguments = [sys.executable, "-m", "embedded", "supervise"]
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [*arguments, "--replicas", str(self.replicas)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "DE_STATE_DIR": str(self.state.folder)},
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 -- a killed test run
+            )
 
     def _customer(self, tenant: str, api_key: str, login: NatsLogin) -> Customer:
         made = Customer(tenant, api_key, login, self.endpoints["gateways"])

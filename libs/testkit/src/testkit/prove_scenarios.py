@@ -73,7 +73,7 @@ class Outcome:
 
 
 def letter_task(text: str | None = None, name: str = LETTER) -> dict[str, Any]:
-    """Return the body of the demo task: does this letter's arithmetic hold?"""
+    """Return the body of the demo task, with another text if one is given."""
     content = (DOCUMENTS / LETTER).read_text() if text is None else text
     return {
         "employee": "invoice-clerk",

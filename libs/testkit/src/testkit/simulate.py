@@ -16,8 +16,9 @@ from typing import Final
 from telemetry.logs import silence
 from testkit.checks import broken
 from testkit.clock import Deadlock, SimulationLoop, run_simulation
+from testkit.plan import Plan
 from testkit.plants import Plant, planted
-from testkit.world import Plan, World
+from testkit.world import World
 
 LIMIT_S: Final = 20_000.0
 LINES_SHOWN: Final = 60

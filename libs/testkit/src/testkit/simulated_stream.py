@@ -197,7 +197,8 @@ class SimulatedJetStream:
         if stream is None:
             return {"error": {"code": 404, "description": "stream not found"}}
         created = EPOCH + timedelta(seconds=stream.created_s)
-        return {"created": created.isoformat()}
+        now = EPOCH + timedelta(seconds=self._wire.time())
+        return {"created": created.isoformat(), "ts": now.isoformat()}
 
     def _append(
         self, stream: Stream, subject: str, body: bytes, headers: dict[str, str]

@@ -10,6 +10,7 @@ from agent_runtime.adapters.tables import SHARED
 from agent_runtime.entrypoints.http import checks
 from agent_runtime.entrypoints.subscribers import subscriptions
 from agent_runtime.handlers.crew import Crew
+from agent_runtime.handlers.pruning import prune_forever
 from agent_runtime.ports import Deps, Pace
 from agent_runtime.settings import Settings
 from contracts.subjects import Service
@@ -61,7 +62,12 @@ def compose(
     runnable = Runnable(
         Service.AGENT_RUNTIME,
         (*own, *keeping),
-        loops=(relay.run, partial(crew.work, deps), partial(crew.sweep, deps)),
+        loops=(
+            relay.run,
+            partial(crew.work, deps),
+            partial(crew.sweep, deps),
+            partial(prune_forever, deps),
+        ),
         sink=StoreSink(Service.AGENT_RUNTIME, delivery, bus, clock),
     )
     return Composed(runnable, deps)
@@ -92,4 +98,5 @@ def _pace(settings: Settings) -> Pace:
         sweep_s=settings.sweep_s,
         call_s=settings.call_s,
         cancel_s=settings.cancel_s,
+        keep_s=timedelta(days=settings.keep_days).total_seconds(),
     )

@@ -154,6 +154,10 @@ class Work(Protocol):
         """Return the employees."""
         ...
 
+    def prune(self, before: datetime, limit: int) -> int:
+        """Forget what ended before then; ``limit`` or more tells of more to do."""
+        ...
+
 
 class Store(Protocol):
     """Where this service's state lives, shared by its replicas."""
@@ -244,6 +248,10 @@ class Pace:
     """Token deltas are gathered for so long."""
     snapshot_s: float = 1.0
     """Between snapshots of the turn in progress."""
+    prune_s: float = 600.0
+    """Between looks for steps that are old enough to be forgotten."""
+    keep_s: float = 30 * 86_400.0
+    """How long a step is remembered after its end."""
     crashes_max: int = 8
     """Claims of one step before a bug in it fails the step."""
 
@@ -269,3 +277,5 @@ class Running:
     group: asyncio.TaskGroup
     cancelled: asyncio.Event
     """Set as soon as anyone asked to stop."""
+    ending: asyncio.Event
+    """Set before the lease is given up with the step's end."""

@@ -1,8 +1,9 @@
 """agent-runtime's settings, read once from ``AGENT_RUNTIME_…``."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from messaging.settings import ServiceSettings
@@ -29,3 +30,12 @@ class Settings(ServiceSettings):
     """One model call, before it is asked again under the same id."""
     cancel_s: float = Field(default=5.0, gt=0, le=60)
     """For a cancelled model call to say what it cost."""
+    keep_days: float = Field(default=30, ge=1, le=3_650)
+    """How long a step and its transcript are kept after its end."""
+
+    @model_validator(mode="after")
+    def _check_heartbeat(self) -> Self:
+        if self.heartbeat_s * 2 > self.lease_s:
+            message = "heartbeat_s must be at most half of lease_s"
+            raise ValueError(message)
+        return self

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -17,7 +18,7 @@ from ai_broker.adapters.vendors.sdk import Patience
 from ai_broker.domain.catalogue import Catalogue, Endpoint, Menu, Protocol, usable
 from ai_broker.entrypoints.http import checks
 from ai_broker.entrypoints.subscribers import subscriptions
-from ai_broker.handlers import Desk, sweep_forever
+from ai_broker.handlers import Desk, prune_forever, sweep_forever
 from ai_broker.ports import Deps, Limits, Vendor
 from ai_broker.settings import Settings
 from contracts.subjects import Service
@@ -76,12 +77,16 @@ def compose(
         clock=clock,
         ids=ids,
         instance=bus.instance,
-        limits=Limits(lease_s=settings.lease_s, heartbeat_s=settings.lease_s / 3),
+        limits=Limits(
+            lease_s=settings.lease_s,
+            heartbeat_s=settings.lease_s / 4,
+            keep_s=timedelta(days=settings.keep_days).total_seconds(),
+        ),
     )
     desk = Desk(deps)
     own = subscriptions(desk)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
-    loops = (relay.run, partial(sweep_forever, deps))
+    loops = (relay.run, partial(sweep_forever, deps), partial(prune_forever, deps))
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink)
     return Composed(runnable, deps)

@@ -52,6 +52,10 @@ class Work(Protocol):
         """Return open attempts with a deadline before then that nobody holds."""
         ...
 
+    def prune(self, before: datetime, limit: int) -> int:
+        """Forget old completions without open attempts; return how many."""
+        ...
+
     def owe(self, owed: Owed) -> None:
         """Owe a message; it leaves after the commit."""
         ...
@@ -111,9 +115,9 @@ class Vendor(Protocol):
 class Limits:
     """How long things may take, in seconds."""
 
-    lease_s: float = 20.0
-    """How long a claim lives without a renewal."""
-    heartbeat_s: float = 6.0
+    lease_s: float = 8.0
+    """How long a claim lives unrenewed: callers of a dead replica wait it out."""
+    heartbeat_s: float = 2.0
     """How often a claim is renewed."""
     poll_s: float = 0.25
     """How often a join looks at another replica's work."""
@@ -123,6 +127,10 @@ class Limits:
     """How often abandoned attempts are looked for."""
     grace_s: float = 10.0
     """How long after its deadline an attempt counts as abandoned."""
+    prune_s: float = 600.0
+    """How often old completions are looked for."""
+    keep_s: float = 30 * 86_400.0
+    """How long an answer can be asked for again, after its end."""
     commit_tries: int = 6
     """How often an answer that was paid for is offered to the store."""
 

@@ -31,5 +31,7 @@ class Settings(ServiceSettings):
     """How long a connection to a vendor may take."""
     vendor_idle_s: float = Field(default=120, gt=0, le=900)
     """How long a vendor may stay silent in the middle of an answer."""
-    lease_s: float = Field(default=20, ge=1, le=300)
+    lease_s: float = Field(default=8, ge=1, le=300)
     """How long a dead replica's claim of a completion blocks the others."""
+    keep_days: float = Field(default=30, ge=1, le=3_650)
+    """How long an answer can be asked for again; then it is deleted."""

@@ -1,6 +1,8 @@
 """The composition root: names every adapter, opens, wires, closes."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -77,15 +79,29 @@ async def run(settings: Settings) -> None:
         )
         if settings.admin_key is not None:
             await seed_admin(settings.admin_key.get_secret_value(), composed.deps)
-        api = HttpServer(
-            composed.app,
-            settings.api_host,
-            settings.api_port,
-            connections_max=settings.connections_max,
+        runnable = replace(
+            composed.runnable,
+            loops=(
+                *composed.runnable.loops,
+                partial(serve_api, composed.app, settings),
+            ),
         )
-        async with api:
-            await serve(
-                composed.runnable, bus=bus, checks=checks(database), settings=settings
-            )
+        await serve(runnable, bus=bus, checks=checks(database), settings=settings)
     finally:
         await database.close()
+
+
+async def serve_api(app: FastAPI, settings: Settings) -> None:
+    """
+    Serve the API until cancelled, which lets requests under way end.
+
+    A loop of the runnable: it ends before the bus does, so that a request which came
+    in before the end still reaches the other services.
+    """
+    async with HttpServer(
+        app,
+        settings.api_host,
+        settings.api_port,
+        connections_max=settings.connections_max,
+    ):
+        await asyncio.Event().wait()

@@ -41,8 +41,12 @@ class Work(Protocol):
         """Return a tenant's keys; None for all."""
         ...
 
-    def save_api_key(self, key: ApiKey) -> None:
-        """Insert or replace a key."""
+    def add_api_key(self, key: ApiKey) -> None:
+        """Keep a new key; its id must be free."""
+        ...
+
+    def put_api_key(self, key: ApiKey) -> None:
+        """Keep a key in the place of whatever has its id."""
         ...
 
     def revoke_api_key(self, key_id: str, now: datetime) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Table, and_, func, select, update
+from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
 import telemetry
 from agent_runtime.adapters.tables import (
@@ -36,6 +36,7 @@ EMPLOYEE: Final[Table] = RuntimeTable.metadata.tables["employee"]
 STEP: Final[Table] = RuntimeTable.metadata.tables["step"]
 TRANSCRIPT: Final[Table] = RuntimeTable.metadata.tables["transcript"]
 ATTEMPT: Final[Table] = RuntimeTable.metadata.tables["vain_attempt"]
+_STEP_KEYS: Final = (TRANSCRIPT.c.step_id, ATTEMPT.c.step_id, STEP.c.step_id)
 KIND: Final = "step"
 
 
@@ -95,11 +96,22 @@ class SqlWork:
     def __init__(
         self, conn: Connection, leases: "SqlLeases", outbox: "SqlOutbox"
     ) -> None:
+        self._conn = conn
         self.inbox = Inbox(conn, SHARED)
         self.outbox = outbox
         self.leases = leases
         self.steps = SqlSteps(conn)
         self.employees = SqlEmployees(conn)
+
+    def prune(self, before: datetime, limit: int) -> int:
+        """Forget steps that ended before then, with all that belongs to them."""
+        query = select(STEP.c.step_id).where(STEP.c.finished_at < before)
+        oldest = query.order_by(STEP.c.finished_at).limit(limit)
+        step_ids = list(self._conn.scalars(oldest))
+        lease = SHARED.lease
+        for key in (*_STEP_KEYS, lease.c.name):
+            self._conn.execute(delete(key.table).where(key.in_(step_ids)))
+        return max(len(step_ids), self.inbox.prune(before, limit))
 
 
 class SqlOutbox:

@@ -50,6 +50,7 @@ class StepRow(RuntimeTable, table=True):
     __table_args__ = (
         Index("ix_step_message_id", "message_id"),
         Index("ix_step_tenant_task_id", "tenant", "task_id"),
+        Index("ix_step_finished_at", "finished_at"),
     )
 
     step_id: str = Field(primary_key=True)

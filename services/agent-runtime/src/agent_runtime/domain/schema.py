@@ -2,7 +2,7 @@
 JSON Schemas that tenants write, and values that models write: both untrusted.
 
 Nothing is ever fetched: references stay inside the document. Depth and size are
-bounded before anything recursive looks at them.
+bounded before anything recursive looks at them, and checking has a budget.
 """
 
 import json
@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema_specifications import REGISTRY
+from jsonschema.exceptions import SchemaError
 from referencing.exceptions import Unresolvable
 
+from agent_runtime.domain.bounded import TooCostly, first_violation, pattern_error
 from contracts.message import Json, JsonObject
 from contracts.problems import FieldError
 
-SCHEMA_CHARS_MAX: Final = 65_536
+SCHEMA_CHARS_MAX: Final = 32_768
 SCHEMA_DEPTH_MAX: Final = 32
 OUTPUT_BYTES_MAX: Final = 262_144
 ERROR_CHARS_MAX: Final = 500
@@ -43,9 +43,9 @@ def schema_errors(schema: JsonObject, pointer: str) -> tuple[FieldError, ...]:
     if len(json.dumps(schema)) > SCHEMA_CHARS_MAX:
         detail = f"longer than {SCHEMA_CHARS_MAX} characters: make it smaller"
         return (FieldError(pointer=pointer, detail=detail),)
-    foreign = tuple(_foreign_references(schema, pointer))
-    if foreign:
-        return foreign[:ERRORS_MAX]
+    refused = tuple(_refused(schema, pointer))
+    if refused:
+        return refused[:ERRORS_MAX]
     try:
         Draft202012Validator.check_schema(schema)
         _try_out(schema)
@@ -57,6 +57,9 @@ def schema_errors(schema: JsonObject, pointer: str) -> tuple[FieldError, ...]:
         return (FieldError(pointer=pointer, detail=detail),)
     except RecursionError:
         detail = "a $ref leads back to itself without end: break the circle"
+        return (FieldError(pointer=pointer, detail=detail),)
+    except TooCostly:
+        detail = "its references fan out too far to be checked in time: use fewer"
         return (FieldError(pointer=pointer, detail=detail),)
     return ()
 
@@ -96,9 +99,10 @@ def violation_of(schema: JsonObject, value: Json) -> str | None:
         RecursionError: The value is nested too deeply to be looked at.
         Unresolvable: The schema refers to nothing.
     """
-    # jsonschema is typed loosely: what it yields is said here.
-    errors: Iterator[ValidationError] = _validator(schema).iter_errors(value)  # pyright: ignore[reportUnknownMemberType]
-    first = next(errors, None)
+    try:
+        first = first_violation(schema, value)
+    except TooCostly:
+        return "at /: it is too large to be checked in time"
     if first is None:
         return None
     where = "".join(f"/{_escaped(str(part))}" for part in first.absolute_path)
@@ -129,27 +133,34 @@ def _try_out(schema: JsonObject) -> None:
     """Meet broken and circular references now, not at the first answer."""
     samples: Sequence[Json] = ({}, [], "", 0, None)
     for sample in samples:
-        violation_of(schema, sample)
+        first_violation(schema, sample)
 
 
-def _validator(schema: JsonObject) -> Draft202012Validator:
-    # An explicit registry: the default one fetches foreign references.
-    return Draft202012Validator(schema, registry=REGISTRY)
-
-
-def _foreign_references(value: Json, pointer: str) -> Iterator[FieldError]:
+def _refused(value: Json, pointer: str) -> Iterator[FieldError]:
+    """Yield what is sound JSON Schema, but cannot be used here."""
     if isinstance(value, list):
         for index, each in enumerate(value):
-            yield from _foreign_references(each, f"{pointer}/{index}")
+            yield from _refused(each, f"{pointer}/{index}")
     if not isinstance(value, dict):
         return
     for key, each in value.items():
         at = f"{pointer}/{_escaped(key)}"
-        is_reference = key in ("$ref", "$dynamicRef") and isinstance(each, str)
-        if is_reference and not str(each).startswith("#"):
-            detail = "only references inside this schema (#/$defs/…) are followed"
+        detail = _why_not(key, each)
+        if detail is not None:
             yield FieldError(pointer=at, detail=detail)
-        yield from _foreign_references(each, at)
+        yield from _refused(each, at)
+
+
+def _why_not(key: str, value: Json) -> str | None:
+    if key in ("$ref", "$dynamicRef") and not str(value).startswith("#"):
+        is_name = isinstance(value, dict)
+        hint = "only references inside this schema (#/$defs/…) are followed"
+        return None if is_name else hint
+    if key == "pattern" and isinstance(value, str):
+        return pattern_error(value)
+    if key == "patternProperties" and isinstance(value, dict):
+        return "not supported: name the properties, or use additionalProperties"
+    return None
 
 
 def _depth_exceeds(value: Json, levels: int) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from contracts.completions import (
@@ -20,6 +21,8 @@ RESULT_CHARS_MAX: Final = 2_000
 RECORDS_BYTES_MAX: Final = 393_216
 SHORTER: Final = (1, 4, 20, 200)
 """What texts are divided by, until all records fit into one message."""
+ATTEMPTS_MAX: Final = 500
+"""Of those that one message tells of; the ledger has them all."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,15 @@ def records(transcript: Transcript) -> tuple[TurnRecord, ...]:
 def unclaimed(
     transcript: Transcript, attempts: Sequence[AttemptSummary]
 ) -> tuple[AttemptSummary, ...]:
-    """Return those attempts, once each, that no turn accounts for."""
+    """Return those attempts, once each, that no turn accounts for; a bounded lot."""
     known = {
         attempt.attempt_id
         for turn in transcript
         for attempt in turn.completion.attempts
     }
     by_id = {attempt.attempt_id: attempt for attempt in attempts}
-    return tuple(each for key, each in by_id.items() if key not in known)
+    rest = (each for key, each in by_id.items() if key not in known)
+    return tuple(islice(rest, ATTEMPTS_MAX))
 
 
 def tokens_used(transcript: Transcript) -> int:

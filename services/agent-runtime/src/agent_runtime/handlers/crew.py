@@ -109,11 +109,13 @@ class Crew:
         # One step's bug must not end the others: it is told, and tried again later.
         except Exception as error:
             is_bug = not _may_pass(error)
-            log.exception("step_interrupted", step_id=step_id, fence=fence, bug=is_bug)
-            if is_bug and fence >= deps.pace.crashes_max:
-                await _give_up(claimed, deps)
-            elif not is_bug:
+            if not is_bug:
+                log.warning("step_interrupted", step_id=step_id, fence=fence)
                 await _release(claimed, deps)
+                return
+            log.exception("step_crashed", step_id=step_id, fence=fence)
+            if fence >= deps.pace.crashes_max:
+                await _give_up(claimed, deps)
 
 
 def _may_pass(error: BaseException) -> bool:

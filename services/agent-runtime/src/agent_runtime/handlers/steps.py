@@ -89,7 +89,7 @@ async def resume_steps(limit: int, deps: Deps) -> int:
         claimed = await _seat(lambda work, each=step_id: claim(work, each, now), deps)
         if claimed is not None:
             fence, turns = claimed.lease.fence, len(claimed.transcript)
-            log.info("step_resumed", step_id=step_id, fence=fence, turns=turns)
+            log.info("step_resumed", step_id=step_id, fence=fence, turn_count=turns)
     return len(found)
 
 

@@ -56,7 +56,7 @@ async def work_on(claimed: Claimed, cancelled: asyncio.Event, deps: Deps) -> Non
     }
     with telemetry.consumer_span("run_step", claimed.carrier, attributes):
         async with asyncio.TaskGroup() as group:
-            running = Running(claimed, group, cancelled)
+            running = Running(claimed, group, cancelled, asyncio.Event())
             loop = group.create_task(_Loop(running, deps).run())
             beat = group.create_task(_keep_lease(running, loop, deps))
             loop.add_done_callback(lambda _: beat.cancel())
@@ -74,6 +74,9 @@ async def _keep_lease(running: Running, loop: asyncio.Task[None], deps: Deps) ->
         except TransientFault as fault:
             # It is ours until its time is up: go on trying until then.
             log.warning("lease_not_renewed", code=fault.code, detail=fault.detail)
+    if running.ending.is_set():
+        # The loop is giving the lease up itself; its commit tells whether in time.
+        return
     log.warning("lease_lost", step_id=running.claimed.step.step_id)
     loop.cancel()
 
@@ -203,12 +206,13 @@ class _Loop:
             work.outbox.add((owed,), now)
             return True
 
+        self._running.ending.set()
         if not await self._deps.store.run(transaction):
             raise _LeaseLost
         telemetry.metrics.steps_total.add(1, status=ending.outcome.value)
         log.info(
             "step_finished", step_id=self._step.step_id, task_id=self._step.task_id,
-            outcome=ending.outcome.value, turns=len(self._transcript),
+            outcome=ending.outcome.value, turn_count=len(self._transcript),
             code=None if ending.problem is None else ending.problem.code.value,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, and_, delete, exists, select, tuple_, update
 
 import telemetry
 from ai_broker.adapters.tables import (
@@ -157,6 +157,27 @@ class SqlWork:
             .limit(limit)
         )
         return [attempt_of(row) for row in rows]
+
+    def prune(self, before: datetime, limit: int) -> int:
+        """Forget completions whose claims ended before then, and their attempts."""
+        same = and_(
+            ATTEMPT.c.tenant == COMPLETION.c.tenant,
+            ATTEMPT.c.completion_id == COMPLETION.c.completion_id,
+        )
+        found = self._conn.execute(
+            select(COMPLETION.c.tenant, COMPLETION.c.completion_id)
+            .where(
+                COMPLETION.c.until < before,
+                ~exists().where(same, ATTEMPT.c.state == OPEN),
+            )
+            .order_by(COMPLETION.c.until)
+            .limit(limit)
+        )
+        keys = [(row.tenant, row.completion_id) for row in found]
+        for table in (ATTEMPT, COMPLETION):
+            key = tuple_(table.c.tenant, table.c.completion_id)
+            self._conn.execute(delete(table).where(key.in_(keys)))
+        return len(keys)
 
     def owe(self, owed: Owed) -> None:
         """Owe a message; it leaves after the commit."""

@@ -31,6 +31,7 @@ class CompletionRow(BrokerTable, table=True):
     """One question of a tenant, and its answer for ever."""
 
     __tablename__ = "completion"  # pyright: ignore[reportAssignmentType] -- SQLModel
+    __table_args__ = (Index("ix_completion_until", "until"),)
 
     tenant: str = Field(primary_key=True)
     completion_id: str = Field(primary_key=True)

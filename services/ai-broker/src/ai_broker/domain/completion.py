@@ -1,7 +1,7 @@
 """
 Who may answer a completion: at most one claim at a time, one answer for ever.
 
-    (absent) ──claim──► running(fence 1) ──answered──► answered: replayed for ever
+    (absent) ──claim──► running(fence 1) ──answered──► answered: replayed
                           │   ▲
                        failed  └─claim(fence+1)─┐
                           ▼                     │
@@ -10,15 +10,19 @@ Who may answer a completion: at most one claim at a time, one answer for ever.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import Final, assert_never
 
 import orjson
 
 from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed
+
+PAID_MAX: Final = 12
+"""Attempts of one completion that consumed tokens and gave no answer."""
 
 
 class State(StrEnum):
@@ -138,6 +142,11 @@ def answered(held: Held, answer: Completion, now: datetime) -> Held:
 def failed(held: Held, failure: Failed, now: datetime) -> Held:
     """Return the completion as failed; it may be asked again."""
     return replace(held, state=State.FAILED, failure=failure, until=now)
+
+
+def is_spent(tokens: Iterable[int]) -> bool:
+    """Tell whether vendors were paid so often in vain that it is a defect."""
+    return sum(each > 0 for each in tokens) >= PAID_MAX
 
 
 def is_mine(found: Held | None, fence: int) -> bool:

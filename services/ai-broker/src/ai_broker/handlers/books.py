@@ -7,7 +7,7 @@ The broker's transactions: each is one commit, decided by the domain.
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ai_broker.domain import attempt as attempts
 from ai_broker.domain import completion as completions
@@ -24,6 +24,9 @@ from determinism import backoff_s
 from faults import TransientFault
 
 T = TypeVar("T")
+
+TOLD_MAX: Final = 100
+"""Attempts that one answer tells of; a long outage makes more."""
 
 
 def claim(
@@ -46,6 +49,16 @@ def claim(
         found = work.completion(*key)
         return completions.claim(found, request, digest, deps.instance, now, lease)
     return verdict
+
+
+def spent(work: Work, held: Held, failed: Failed, now: datetime) -> Failed | None:
+    """End a completion that was paid for too often in vain; None while it may go on."""
+    known = work.attempts(held.tenant, held.completion_id)
+    if not completions.is_spent(each.record.usage.total for each in known):
+        return None
+    told = failed.model_copy(update={"attempts": _summaries(work, held)})
+    work.save_completion(completions.failed(held, told, now))
+    return told
 
 
 def open_attempt(
@@ -188,4 +201,4 @@ def _record(work: Work, settled: Attempt) -> None:
 
 def _summaries(work: Work, held: Held) -> tuple[AttemptSummary, ...]:
     known = work.attempts(held.tenant, held.completion_id)
-    return tuple(attempts.summary(each) for each in known)
+    return tuple(attempts.summary(each) for each in known[-TOLD_MAX:])

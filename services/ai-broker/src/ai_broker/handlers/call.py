@@ -1,7 +1,8 @@
 """One call of one vendor: its events forwarded, its claim kept alive, its end."""
 
 import asyncio
-from collections.abc import Coroutine
+import traceback
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from ai_broker.domain.vendor import (
     ToolCallPiece,
     UsageSeen,
     VendorError,
+    VendorEvent,
 )
 from ai_broker.handlers.caller import Caller
 from ai_broker.handlers.desk import Running
@@ -134,29 +136,56 @@ async def _consume(
             limit,
             aclosing(vendor.complete(choice.body, attempt_id, left_s)) as events,
         ):
-            async for event in events:
-                match event:
-                    case Started():
-                        heard.started = event
-                    case UsageSeen():
-                        heard.usage = event
-                    case Done():
-                        return Answered(event, heard)
-                    case Text() | Reasoning() | ToolCallPiece() | Declined():
-                        if heard.answer.empty:
-                            _first_token(job, attempt, began_s)
-                        heard.answer.add(event)
-                        await _forward(job, event)
-                    case _:
-                        assert_never(event)
+            done = await _listen(job, attempt, events, heard, began_s)
     except VendorError as error:
         return Broken(error.failure)
     except TimeoutError:
         if limit.expired():
             return Expired()
         raise
+    # Supervised boundary: a vendor can send what no adapter has thought of, and its
+    # attempt needs an end and a ledger line all the same. The error's text may quote
+    # the answer, so only its kind and place are logged.
+    except Exception as error:  # noqa: BLE001
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(  # noqa: TRY400
+            "vendor_answer_unreadable",
+            attempt_id=attempt_id,
+            error=type(error).__name__,
+            place=f"{place.filename}:{place.lineno}",
+        )
+        detail = f"{choice.candidate.vendor} sent what cannot be read; see the log"
+        return Broken(Failure(FailureKind.MALFORMED, detail))
+    if done is not None:
+        return Answered(done, heard)
     detail = f"{choice.candidate.vendor} ended its stream without an end marker"
     return Broken(Failure(FailureKind.CUT, detail))
+
+
+async def _listen(
+    job: Job,
+    attempt: Attempt,
+    events: AsyncIterator[VendorEvent],
+    heard: Heard,
+    began_s: float,
+) -> Done | None:
+    """Note and forward what the vendor says; None when it just stops."""
+    async for event in events:
+        match event:
+            case Started():
+                heard.started = event
+            case UsageSeen():
+                heard.usage = event
+            case Done():
+                return event
+            case Text() | Reasoning() | ToolCallPiece() | Declined():
+                if heard.answer.empty:
+                    _first_token(job, attempt, began_s)
+                heard.answer.add(event)
+                await _forward(job, event)
+            case _:
+                assert_never(event)
+    return None
 
 
 async def _forward(job: Job, piece: Piece) -> None:

@@ -22,7 +22,7 @@ class Caller:
     def __init__(self, request: CompletionRequest, sink: FrameSink) -> None:
         self._request = request
         self._sink = sink
-        self._opened = False
+        self._told: str | None = None
         self._gone = False
 
     @property
@@ -31,9 +31,9 @@ class Caller:
         return self._request.deltas and not self._gone
 
     async def opened(self, instance: str) -> None:
-        """Say who answers; only the first time."""
-        if not self._opened:
-            self._opened = True
+        """Say who answers, and again when another took over: cancels go there."""
+        if instance != self._told:
+            self._told = instance
             opened = Opened(
                 completion_id=self._request.completion_id, instance=instance
             )

@@ -64,7 +64,7 @@ class Unroutable:
     detail: str
 
 
-Outcome = Stored | Busy | Mismatch | Begun | Unroutable | None
+Outcome = Stored | Busy | Mismatch | Begun | Unroutable | Failed | None
 
 
 async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> None:
@@ -89,6 +89,8 @@ async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> N
                 ended = await _join(request, verdict, caller, deadline, desk)
             case Begun():
                 ended = await _answer(request, verdict, caller, deadline, desk)
+            case Failed():
+                ended = verdict
             case None:
                 ended = _late()
             case _:
@@ -142,6 +144,9 @@ async def _claim(
         verdict = books.claim(work, request, digest, deps, now)
         if not isinstance(verdict, Granted):
             return verdict
+        spent = books.spent(work, verdict.held, _SPENT, now)
+        if spent is not None:
+            return spent
         opened = books.open_attempt(
             work,
             request,
@@ -332,6 +337,13 @@ async def _next_attempt(job: Job, move: routing.Call) -> Attempt | None:
 
 _CANCELLED: Final = routing.GiveUp(
     Code.CANCELLED, "the caller cancelled the completion", retryable=False
+)
+
+
+_SPENT: Final = failure(
+    Code.VENDOR_UNAVAILABLE,
+    f"vendors were paid {completions.PAID_MAX} times and no answer came through: look "
+    "at this completion's attempts, then ask with a new id",
 )
 
 

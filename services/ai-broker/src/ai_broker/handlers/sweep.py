@@ -1,4 +1,4 @@
-"""Use case: attempts whose owner died get their ledger line all the same."""
+"""Use cases: lost attempts get their ledger line; old answers are forgotten."""
 
 from datetime import timedelta
 from typing import Final
@@ -43,3 +43,20 @@ async def sweep(deps: Deps) -> int:
     if found:
         log.warning("attempts_abandoned", count=found)
     return found
+
+
+async def prune_forever(deps: Deps) -> None:
+    """Prune at intervals until cancelled."""
+    while True:
+        try:
+            while await prune(deps) == BATCH:
+                pass
+        except TransientFault as fault:
+            log.warning("prune_postponed", detail=fault.detail)
+        await deps.clock.sleep(deps.limits.prune_s)
+
+
+async def prune(deps: Deps) -> int:
+    """Forget a batch of completions that ended long ago; return how many."""
+    before = deps.clock.now() - timedelta(seconds=deps.limits.keep_s)
+    return await deps.store.run(lambda work: work.prune(before, BATCH))

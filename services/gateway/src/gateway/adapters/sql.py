@@ -1,6 +1,7 @@
 """The gateway's store on SQL: Core statements inside one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Final, TypeVar
@@ -63,8 +64,11 @@ class SqlStore:
         """
         Run a closure in one transaction; returns once committed.
 
+        When another replica inserts the same key at this very moment, the closure is
+        run once more and finds what the other one committed.
+
         Raises:
-            TransientFault: Another process inserted the same key just now.
+            TransientFault: The key was taken again meanwhile.
         """
         now, headers = self._clock.now(), self._carrier()
         owed: list[str] = []
@@ -75,13 +79,18 @@ class SqlStore:
             return transaction(work)
 
         try:
-            result = await self._database.run(closure)
+            result = await self._run_twice(closure)
         except IntegrityError as cause:
             message = "the same key was just inserted by another request: try again"
             raise TransientFault(message) from cause
         if owed:
             self._wake(owed)
         return result
+
+    async def _run_twice(self, closure: Callable[[Connection], T]) -> T:
+        with suppress(IntegrityError):
+            return await self._database.run(closure)
+        return await self._database.run(closure)
 
     async def read(self, query: Callable[[Work], T]) -> T:
         """Run a query on a snapshot."""
@@ -142,13 +151,16 @@ class SqlWork:
             query = query.where(KEY.c.tenant == tenant)
         return [api_key(row) for row in self._conn.execute(query)]
 
-    def save_api_key(self, key: ApiKey) -> None:
-        """Insert or replace a key."""
-        values = {**asdict(key), "role": key.role.value}
+    def add_api_key(self, key: ApiKey) -> None:
+        """Keep a new key; its id must be free."""
+        self._conn.execute(insert(KEY), _key_values(key))
+
+    def put_api_key(self, key: ApiKey) -> None:
+        """Keep a key in the place of whatever has its id."""
+        values = _key_values(key)
         statement = insert_into(KEY, dialect_of(self._conn)).values(values)
-        changes = {"secret_hash": key.secret_hash, "role": key.role.value}
         self._conn.execute(
-            statement.on_conflict_do_update(index_elements=["key_id"], set_=changes)
+            statement.on_conflict_do_update(index_elements=["key_id"], set_=values)
         )
 
     def revoke_api_key(self, key_id: str, now: datetime) -> bool:
@@ -170,3 +182,7 @@ class SqlWork:
             statement.values(tenant.model_dump()).on_conflict_do_nothing()
         )
         return added.rowcount == 1
+
+
+def _key_values(key: ApiKey) -> dict[str, object]:
+    return {**asdict(key), "role": key.role.value}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contracts import subjects
 from contracts.ids import EmployeeName, derived_id
@@ -13,6 +13,7 @@ from contracts.message import Document, Json, JsonObject
 from contracts.owed import Owed
 from contracts.problems import Code, Problem, problem
 from contracts.tasks import SubmitTask, TaskFile, TaskStatus, TaskView
+from gateway.domain.extent import excess_of
 from gateway.domain.keys import Principal
 
 
@@ -27,6 +28,13 @@ class TaskRequest(Document):
     """Data to work on."""
     files: tuple[TaskFile, ...] = Field(default=(), max_length=32)
     """Text documents that the employee's tools may read."""
+
+    @field_validator("input")
+    @classmethod
+    def _input_travels_unchanged(cls, value: Json) -> Json:
+        if (excess := excess_of(value)) is not None:
+            raise ValueError(excess)
+        return value
 
     @model_validator(mode="after")
     def _names_differ(self) -> "TaskRequest":
@@ -124,10 +132,14 @@ def admit(
 
 
 def request_digest(request: TaskRequest) -> str:
-    """Return the SHA-256 of the request's canonical JSON, in hex."""
-    canonical = orjson.dumps(
-        request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS
-    )
+    """
+    Return the SHA-256 of the request's canonical JSON, in hex.
+
+    Defaults are left out: an option that a later version adds must not make its
+    repeat of today's request another request.
+    """
+    content = request.model_dump(mode="json", exclude_defaults=True)
+    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).hexdigest()
 
 

@@ -8,8 +8,7 @@ shown, or begins at 0 (a snapshot); anything else waits for the next snapshot.
 
 from dataclasses import dataclass, field
 
-import orjson
-
+from contracts.problems import Problem
 from contracts.tasks import LiveDelta, TaskEvent, TaskEventType
 
 Place = tuple[str, int]
@@ -62,9 +61,9 @@ def encode(event: str, data: str, seq: int | None) -> bytes:
     return "\n".join([*lines, f"event: {event}", f"data: {data}", "", ""]).encode()
 
 
-def encode_problem(detail: dict[str, object]) -> bytes:
+def encode_problem(problem: Problem) -> bytes:
     """Return the event that says why a feed ended before its task."""
-    return encode("error", orjson.dumps(detail).decode(), None)
+    return encode("error", problem.model_dump_json(exclude_none=True), None)
 
 
 KEEP_ALIVE = b": keep-alive\n\n"

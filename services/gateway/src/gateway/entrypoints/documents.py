@@ -7,8 +7,10 @@ import yaml
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from contracts.problems import Code
+from gateway.domain.extent import excess_of
 from messaging.refusals import refuse
 
 D = TypeVar("D", bound=BaseModel)
@@ -21,8 +23,8 @@ def document_of(model: type[D]) -> Callable[[Request], Awaitable[D]]:
         body = await request.body()
         try:
             if "yaml" in request.headers.get("content-type", ""):
-                return model.model_validate(_yaml(body))
-            return model.model_validate_json(body)
+                return model.model_validate(_bounded(_yaml(body)))
+            return model.model_validate(_bounded(_json(body)))
         except ValidationError as cause:
             raise RequestValidationError(cause.errors()) from cause
 
@@ -49,6 +51,21 @@ class _PlainLoader(yaml.SafeLoader):
 def _yaml(body: bytes) -> object:
     try:
         return yaml.load(body, _PlainLoader)  # noqa: S506 -- a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as cause:
-        first_line = str(cause).splitlines()[0]
+    # ValueError: a number of thousands of digits, a 30th of February, no UTF-8.
+    except (yaml.YAMLError, ValueError, RecursionError) as cause:
+        first_line = str(cause).partition("\n")[0]
         raise refuse(Code.INVALID, f"the body is not YAML: {first_line}") from cause
+
+
+def _json(body: bytes) -> object:
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as cause:
+        detail = f"the body: is not JSON in UTF-8: {cause}"
+        raise refuse(Code.INVALID, detail) from cause
+
+
+def _bounded(document: object) -> object:
+    if (excess := excess_of(document)) is not None:
+        raise refuse(Code.INVALID, f"the body: {excess}")
+    return document

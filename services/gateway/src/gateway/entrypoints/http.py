@@ -1,5 +1,6 @@
 """The HTTP application, and what must answer before the gateway is ready."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -26,8 +27,9 @@ def create_app(deps: Deps, *, feeds_max: int, body_bytes_max: int) -> FastAPI:
         title="Digital Employee", version="1", description=DESCRIPTION.strip()
     )
     app.state.deps = deps
+    app.state.feed_slots = asyncio.Semaphore(feeds_max)
     problems.install(app)
-    app.include_router(tasks.router(feeds_max))
+    app.include_router(tasks.routes)
     app.include_router(owners.routes)
     app.include_router(tenants.routes)
     # The last one added is the outermost.

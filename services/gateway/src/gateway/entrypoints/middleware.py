@@ -1,14 +1,15 @@
 """What every request passes: a body limit, a trace, a metric, a log line."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from starlette.requests import Request
 
 import telemetry
-from contracts.problems import Code, problem
+from contracts.problems import Code, Problem, problem
 from determinism import Clock
-from gateway.entrypoints.problems import respond
+from gateway.entrypoints.problems import bug, respond
 from telemetry import SpanKind
 
 # ASGI's messages are mappings of anything.
@@ -18,57 +19,80 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-SERVER_ERROR: Final = 500
+REQUEST_TIMEOUT: Final = 408
+CLIENT_LEFT: Final = 499
+"""Logged when no answer was begun; never sent."""
 UNMATCHED: Final = "unmatched"
+OTHER: Final = "OTHER"
+METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""What may be a label; callers can spell any other."""
 
 log = telemetry.get_logger()
 
 
 class LimitBody:
-    """Refuse a body above the limit with 413, declared or streamed."""
+    """
+    Read a body whole, within a size and a time; refuse it otherwise.
 
-    def __init__(self, app: App, bytes_max: int) -> None:
+    Args:
+        app: What gets the request once its body is whole.
+        bytes_max: A larger one is refused with 413, declared or streamed.
+        limit_s: A slower one is refused with 408.
+    """
+
+    def __init__(self, app: App, bytes_max: int, limit_s: float = 30.0) -> None:
         self._app = app
         self._bytes_max = bytes_max
+        self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, counting what it sends."""
+        """Pass a request on, once its body is whole."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Request(scope).headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._bytes_max:
-            await self._refuse(scope, receive, send)
-            return
-        body = await self._read(receive)
-        if body is None:
-            await self._refuse(scope, receive, send)
-            return
-        await self._app(scope, _replay(body, receive), send)
+        try:
+            async with asyncio.timeout(self._limit_s):
+                body = await self._read(scope, receive)
+        except _TooLarge:
+            detail = f"the body is above {self._bytes_max} bytes: send less"
+            found = problem(Code.TOO_LARGE, detail, instance=scope["path"])
+            await _refuse(found, scope, receive, send)
+        except TimeoutError:
+            detail = f"the body did not come within {self._limit_s:g} s: send it again"
+            found = problem(Code.DEADLINE, detail, instance=scope["path"])
+            late = found.model_copy(update={"status": REQUEST_TIMEOUT})
+            await _refuse(late, scope, receive, send)
+        else:
+            # A caller that left halfway gets no answer, and half a body no reader.
+            if body is not None:
+                await self._app(scope, _replay(body, receive), send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        chunks: list[bytes] = []
-        size = 0
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the body; None when the caller left before its end."""
+        declared = Request(scope).headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._bytes_max:
+            raise _TooLarge
+        body = bytearray()
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return b"".join(chunks)
-            chunk: bytes = message.get("body", b"")
-            size += len(chunk)
-            if size > self._bytes_max:
                 return None
-            chunks.append(chunk)
+            body += message.get("body", b"")
+            if len(body) > self._bytes_max:
+                raise _TooLarge
             if not message.get("more_body", False):
-                return b"".join(chunks)
+                return bytes(body)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = (
-            f"the body is above {self._bytes_max} bytes: send less, or split the task"
-        )
-        found = problem(Code.TOO_LARGE, detail, instance=scope["path"])
-        response = respond(found)
-        response.headers["connection"] = "close"
-        await response(scope, receive, send)
+
+class _TooLarge(Exception):
+    """The body is above the limit."""
+
+
+async def _refuse(what: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    response = respond(what)
+    # The rest of the body is not read, so nothing can follow it on this connection.
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
 
 
 class Observe:
@@ -83,7 +107,7 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = SERVER_ERROR
+        status = CLIENT_LEFT
         began = self._clock.monotonic()
 
         async def watch(message: Message) -> None:
@@ -101,13 +125,17 @@ class Observe:
         headers = {
             k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]
         }
-        method: str = scope["method"]
+        method: str = scope["method"] if scope["method"] in METHODS else OTHER
         with telemetry.consumer_span(f"HTTP {method}", headers, kind=SpanKind.SERVER):
             try:
                 await self._app(scope, receive, watch)
-            except Exception:
+            except Exception as error:
                 log.exception("request_failed", method=method, route=_route(scope))
-                raise
+                telemetry.set_attributes({"error.type": type(error).__name__})
+                if status != CLIENT_LEFT:
+                    # An answer that has begun is cut, so that it looks unfinished.
+                    raise
+                await bug(scope["path"])(scope, receive, watch)
             finally:
                 self._record(scope, method, status, began)
 

@@ -1,6 +1,7 @@
 """Refusals, faults and bad input as RFC 9457 problem details."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,8 @@ from messaging.refusals import Refused
 MEDIA_TYPE: Final = "application/problem+json"
 ERRORS_MAX: Final = 20
 UNAUTHENTICATED: Final = 401
+UNAVAILABLE: Final = 503
+RETRY_AFTER_S: Final = 1.0
 
 CODE_OF_STATUS: Final = {
     400: Code.INVALID,
@@ -34,14 +37,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PermanentFault, _permanent)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _bug)
 
 
 def respond(what: Problem, retry_after_s: float | None = None) -> Response:
     """Return the response that a problem makes."""
     headers: dict[str, str] = {}
+    if retry_after_s is None and what.status == UNAVAILABLE:
+        retry_after_s = RETRY_AFTER_S
     if retry_after_s is not None:
-        headers["retry-after"] = str(max(1, round(retry_after_s)))
+        headers["retry-after"] = str(max(1, ceil(retry_after_s)))
     if what.status == UNAUTHENTICATED:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(
@@ -64,12 +68,14 @@ async def _transient(request: Request, error: Exception) -> Response:
     is_deadline = isinstance(error, DeadlineExceeded)
     code = Code.DEADLINE if is_deadline else Code.UNAVAILABLE
     found = problem(code, error.detail, instance=request.url.path)
-    return respond(found, error.retry_after_s or 1.0)
+    return respond(found, error.retry_after_s or RETRY_AFTER_S)
 
 
 async def _permanent(request: Request, error: Exception) -> Response:
     assert isinstance(error, PermanentFault)  # noqa: S101 -- dispatched by type
-    return respond(problem(Code.INVALID, error.detail, instance=request.url.path))
+    # A body that is not valid was refused before any port was asked: what a port
+    # can never do is a fault between services, not the caller's.
+    return respond(problem(Code.INTERNAL, error.detail, instance=request.url.path))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -86,10 +92,10 @@ async def _http(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _bug(request: Request, _error: Exception) -> Response:
-    # The exception itself is logged by the observing middleware, with its trace.
-    detail = "an internal error: try again, and report the trace id if it stays"
-    return respond(problem(Code.INTERNAL, detail, instance=request.url.path))
+def bug(instance: str) -> Response:
+    """Return what is said of an error that is ours; the log has the exception."""
+    detail = "an internal error: try again, and report the x-trace-id if it stays"
+    return respond(problem(Code.INTERNAL, detail, instance=instance))
 
 
 # pydantic's error lists are untyped dictionaries.

@@ -1,23 +1,17 @@
 """``/v1/tasks``: submit, tell, list, follow, cancel."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Query, Response, status
-from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from contracts.ids import EmployeeName, TaskId
 from contracts.message import Document
-from contracts.problems import Code
 from contracts.tasks import ListTasks, TaskPage, TaskStatus, TaskView
 from gateway.domain.admission import TaskRequest
-from gateway.domain.keys import Principal
+from gateway.entrypoints.feed_response import FeedResponse, FeedSlots
 from gateway.entrypoints.identity import Caller, DepsOf, TenantOf
-from gateway.handlers import feeds, tasks
-from gateway.ports import Deps
-from messaging.refusals import refuse
+from gateway.handlers import feeds, lookup, tasks
 
 Wait = Annotated[
     str | None,
@@ -35,7 +29,8 @@ IdempotencyKey = Annotated[
     ),
 ]
 LastEventId = Annotated[
-    str | None, Header(description="Go on after this event; its `id:`")
+    str | None,
+    Header(pattern=r"^[0-9]{1,15}$", description="Go on after this event; its `id:`"),
 ]
 
 
@@ -46,102 +41,84 @@ class CancelRequest(Document):
     """Why, for the history."""
 
 
-def router(feeds_max: int) -> APIRouter:
-    """Build the routes; ``feeds_max`` bounds the feeds open at once."""
-    routes = APIRouter(prefix="/v1/tasks", tags=["tasks"])
-    feed_slots = asyncio.Semaphore(feeds_max)
-
-    @routes.post("", status_code=status.HTTP_202_ACCEPTED)
-    async def submit_task(
-        request: TaskRequest,
-        response: Response,
-        principal: Caller,
-        deps: DepsOf,
-        idempotency_key: IdempotencyKey = None,
-        wait: Wait = None,
-    ) -> TaskView:
-        """Hand a goal to an employee; 202 means that it is on disk."""
-        return await _submit(request, response, principal, deps, idempotency_key, wait)
-
-    @routes.get("")
-    async def list_tasks(
-        tenant: TenantOf,
-        deps: DepsOf,
-        task_status: Annotated[TaskStatus | None, Query(alias="status")] = None,
-        employee: EmployeeName | None = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(max_length=200)] = None,
-    ) -> TaskPage:
-        """List tasks, newest first."""
-        request = ListTasks(
-            tenant=tenant,
-            status=task_status,
-            employee=employee,
-            limit=limit,
-            cursor=cursor,
-        )
-        return await tasks.list_tasks(request, deps)
-
-    @routes.get("/{task_id}")
-    async def get_task(task_id: TaskId, tenant: TenantOf, deps: DepsOf) -> TaskView:
-        """Return a task: status, output, steps, turns, tokens, cost."""
-        return await tasks.get_task(tenant, task_id, deps)
-
-    @routes.get("/{task_id}/events", response_class=StreamingResponse)
-    async def follow_task(
-        task_id: TaskId,
-        tenant: TenantOf,
-        deps: DepsOf,
-        last_event_id: LastEventId = None,
-    ) -> StreamingResponse:
-        """Follow a task as server-sent events until it ends."""
-        if last_event_id is not None and not last_event_id.isdigit():
-            raise refuse(Code.INVALID, "Last-Event-ID must be the `id:` of an event")
-        await tasks.get_task(tenant, task_id, deps)
-        after = int(last_event_id or 0)
-        chunks = _bounded(feed_slots, feeds.feed_task(tenant, task_id, after, deps))
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(chunks, 200, headers, "text/event-stream")
-
-    @routes.post("/{task_id}/cancel", status_code=status.HTTP_202_ACCEPTED)
-    async def cancel_task(
-        task_id: TaskId,
-        tenant: TenantOf,
-        deps: DepsOf,
-        request: Annotated[CancelRequest | None, Body()] = None,
-    ) -> TaskView:
-        """Stop a task, the running model call included."""
-        reason = request.reason if request is not None else None
-        return await tasks.cancel_task(tenant, task_id, reason, deps)
-
-    return routes
+routes = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 
 
-async def _submit(
+@routes.post("", status_code=status.HTTP_202_ACCEPTED)
+async def submit_task(
     request: TaskRequest,
     response: Response,
-    principal: Principal,
-    deps: Deps,
-    idempotency_key: str | None,
-    wait: str | None,
+    principal: Caller,
+    deps: DepsOf,
+    idempotency_key: IdempotencyKey = None,
+    wait: Wait = None,
 ) -> TaskView:
+    """Hand a goal to an employee; 202 means that it is on disk."""
     accepted = await tasks.submit_task(request, principal, idempotency_key, deps)
-    response.headers["location"] = f"/v1/tasks/{accepted.task_id}"
-    tenant = tasks.require_tenant(principal)
+    task_id, tenant = accepted.task_id, tasks.require_tenant(principal)
+    response.headers["location"] = f"/v1/tasks/{task_id}"
     if wait is not None:
         limit_s = float(wait.removesuffix("s"))
-        view = await tasks.await_end(tenant, accepted.task_id, limit_s, deps)
+        view = await tasks.await_end(tenant, task_id, limit_s, deps)
         if view.status.is_end:
             response.status_code = status.HTTP_200_OK
         return view
     if accepted.is_new:
-        return await tasks.pending_task(tenant, accepted.task_id, deps)
-    return await tasks.get_task(tenant, accepted.task_id, deps)
+        return await lookup.pending_task(tenant, task_id, deps)
+    return await tasks.current_view(tenant, task_id, deps)
 
 
-async def _bounded(
-    slots: asyncio.Semaphore, chunks: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    async with slots:
-        async for chunk in chunks:
-            yield chunk
+@routes.get("")
+async def list_tasks(
+    tenant: TenantOf,
+    deps: DepsOf,
+    task_status: Annotated[TaskStatus | None, Query(alias="status")] = None,
+    employee: EmployeeName | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> TaskPage:
+    """List tasks, newest first."""
+    request = ListTasks(
+        tenant=tenant,
+        status=task_status,
+        employee=employee,
+        limit=limit,
+        cursor=cursor,
+    )
+    return await tasks.list_tasks(request, deps)
+
+
+@routes.get("/{task_id}")
+async def get_task(task_id: TaskId, tenant: TenantOf, deps: DepsOf) -> TaskView:
+    """Return a task: status, output, steps, turns, tokens, cost."""
+    return await tasks.get_task(tenant, task_id, deps)
+
+
+@routes.get("/{task_id}/events", response_class=FeedResponse)
+async def follow_task(
+    task_id: TaskId,
+    tenant: TenantOf,
+    deps: DepsOf,
+    slots: FeedSlots,
+    last_event_id: LastEventId = None,
+) -> FeedResponse:
+    """Follow a task as server-sent events until it ends."""
+    after = int(last_event_id or 0)
+    await feeds.require_followable(tenant, task_id, after, deps)
+
+    async def follow(show: feeds.Show) -> None:
+        await feeds.feed_task(tenant, task_id, after, show, deps)
+
+    return FeedResponse(follow, slots)
+
+
+@routes.post("/{task_id}/cancel", status_code=status.HTTP_202_ACCEPTED)
+async def cancel_task(
+    task_id: TaskId,
+    tenant: TenantOf,
+    deps: DepsOf,
+    request: Annotated[CancelRequest | None, Body()] = None,
+) -> TaskView:
+    """Stop a task, the running model call included."""
+    reason = request.reason if request is not None else None
+    return await tasks.cancel_task(tenant, task_id, reason, deps)

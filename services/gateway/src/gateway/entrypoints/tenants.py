@@ -4,7 +4,7 @@ from typing import Self
 
 from fastapi import APIRouter, Response, status
 
-from contracts.ids import TenantId
+from contracts.ids import TenantId, Token
 from contracts.message import Instant, Message
 from gateway.domain.keys import ApiKey, Role
 from gateway.entrypoints.identity import Admin, DepsOf
@@ -146,7 +146,7 @@ async def list_keys(
 
 
 @routes.delete("/keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT, tags=["keys"])
-async def revoke_key(key_id: str, _admin: Admin, deps: DepsOf) -> Response:
+async def revoke_key(key_id: Token, _admin: Admin, deps: DepsOf) -> Response:
     """Revoke a key at once."""
     await tenants.revoke_key(key_id, deps)
     return Response(status_code=status.HTTP_204_NO_CONTENT)

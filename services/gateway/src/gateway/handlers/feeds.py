@@ -1,12 +1,12 @@
 """A task's feed: history by sequence, live text in between."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from contracts import subjects
-from contracts.problems import Code, problem
+from contracts.problems import Code, Problem, problem
 from contracts.tasks import (
     ListTaskEvents,
     LiveDelta,
@@ -14,10 +14,11 @@ from contracts.tasks import (
     TaskEventPage,
     TaskStatus,
 )
-from faults import TransientFault
+from faults import Fault, PermanentFault
 from gateway.domain.feed import END, KEEP_ALIVE, Feed, encode_problem
+from gateway.handlers.lookup import is_pending, owners_view
 from gateway.ports import Deps
-from messaging.refusals import Refused
+from messaging.refusals import Refused, refuse
 
 QUEUE_MAX: Final = 1024
 POLL_S: Final = 5.0
@@ -25,95 +26,139 @@ PAGE: Final = 200
 FAILURES_MAX: Final = 30
 
 Item = TaskChanged | LiveDelta
+Show = Callable[[bytes], Awaitable[None]]
+"""Sends one server-sent event to the reader; waits while the reader is slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """One reader of one task."""
+
+    tenant: str
+    task_id: str
+    feed: Feed
+    queue: asyncio.Queue[Item]
+    show: Show
+
+
+async def require_followable(tenant: str, task_id: str, after: int, deps: Deps) -> None:
+    """
+    Refuse a feed that could never show anything.
+
+    Raises:
+        messaging.refusals.Refused: ``not-found``, or ``invalid`` for a place beyond
+            the history: whatever comes next would be taken for a repeat.
+    """
+    view = await owners_view(tenant, task_id, deps)
+    if after > view.last_seq:
+        detail = f"Last-Event-ID {after} is beyond this task's {view.last_seq} events"
+        raise refuse(Code.INVALID, detail)
 
 
 async def feed_task(
-    tenant: str, task_id: str, after: int, deps: Deps
-) -> AsyncIterator[bytes]:
+    tenant: str, task_id: str, after: int, show: Show, deps: Deps
+) -> None:
     """
-    Yield server-sent events until the task ends.
+    Show a task's events until it ends; what this starts ends with it.
 
     A bell only says "look": what is shown comes from the history, so a lost
     bell costs at most one poll. The feed's own buffer is bounded; what does not
     fit is dropped and the next poll or snapshot makes up for it.
     """
     queue: asyncio.Queue[Item] = asyncio.Queue(QUEUE_MAX)
-    feed = Feed(after)
-    async with AsyncExitStack() as stack:
-        bells = await stack.enter_async_context(
-            deps.peers.watch(subjects.task_changed(tenant, task_id), TaskChanged)
-        )
-        deltas = await stack.enter_async_context(
-            deps.peers.watch(subjects.live(tenant, task_id), LiveDelta)
-        )
+    reader = Following(tenant, task_id, Feed(after), queue, show)
+    changed = subjects.task_changed(tenant, task_id)
+    live = subjects.live(tenant, task_id)
+    async with (
+        deps.peers.watch(changed, TaskChanged) as bells,
+        deps.peers.watch(live, LiveDelta) as deltas,
+        asyncio.TaskGroup() as group,
+    ):
         pumps = [
-            asyncio.create_task(_pump(bells, queue)),
-            asyncio.create_task(_pump(deltas, queue)),
+            group.create_task(_pump(bells, queue)),
+            group.create_task(_pump(deltas, queue)),
         ]
-        try:
-            async for chunk in _show(tenant, task_id, feed, queue, deps):
-                yield chunk
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+        await _follow(reader, deps)
+        for pump in pumps:
+            pump.cancel()
 
 
-async def _show(
-    tenant: str, task_id: str, feed: Feed, queue: asyncio.Queue[Item], deps: Deps
-) -> AsyncIterator[bytes]:
-    failures, last_fault = 0, TransientFault("")
-    while failures <= FAILURES_MAX:
+async def _follow(reader: Following, deps: Deps) -> None:
+    failures = 0
+    while True:
         try:
-            page = await _history(tenant, task_id, feed.last_seq, deps)
-        except TransientFault as fault:
+            page = await _history(reader, deps)
+        except (Fault, Refused) as error:
             failures += 1
-            last_fault = fault
+            if not _may_pass(error) or failures > FAILURES_MAX:
+                await reader.show(encode_problem(_explain(error)))
+                return
         else:
             failures = 0
-            for event in page.events:
-                if (chunk := feed.accept_event(event)) is not None:
-                    yield chunk
-            if feed.last_seq < page.last_seq:
-                continue
-            if page.status.is_end:
-                yield END
+            has_grown = await _show_events(reader, page)
+            if reader.feed.last_seq < page.last_seq:
+                if has_grown:
+                    continue
+            elif page.status.is_end:
+                await reader.show(END)
                 return
-        async for chunk in _until_bell(feed, queue):
-            yield chunk
-    yield encode_problem(_unavailable(last_fault))
+        await _show_until_bell(reader, deps)
 
 
-async def _until_bell(feed: Feed, queue: asyncio.Queue[Item]) -> AsyncIterator[bytes]:
+async def _show_events(reader: Following, page: TaskEventPage) -> bool:
+    """Show what is new; tell whether anything was."""
+    has_grown = False
+    for event in page.events:
+        if (chunk := reader.feed.accept_event(event)) is not None:
+            has_grown = True
+            await reader.show(chunk)
+    return has_grown
+
+
+async def _show_until_bell(reader: Following, deps: Deps) -> None:
     """Show live text until a bell rings or it is time to look by itself."""
-    while isinstance(item := await _next(queue), LiveDelta):
-        if (chunk := feed.accept_delta(item)) is not None:
-            yield chunk
-    if item is None:
+    until = deps.clock.monotonic() + POLL_S
+    has_spoken = False
+    while (left := until - deps.clock.monotonic()) > 0:
+        item = await _next(reader.queue, left)
+        match item:
+            case LiveDelta():
+                if (chunk := reader.feed.accept_delta(item)) is not None:
+                    has_spoken = True
+                    await reader.show(chunk)
+            case TaskChanged():
+                return
+            case None:
+                break
+    if not has_spoken:
         # Keeps proxies from closing a quiet connection.
-        yield KEEP_ALIVE
+        await reader.show(KEEP_ALIVE)
 
 
-async def _history(tenant: str, task_id: str, after: int, deps: Deps) -> TaskEventPage:
-    request = ListTaskEvents(tenant=tenant, task_id=task_id, after=after, limit=PAGE)
+async def _history(reader: Following, deps: Deps) -> TaskEventPage:
+    request = ListTaskEvents(
+        tenant=reader.tenant,
+        task_id=reader.task_id,
+        after=reader.feed.last_seq,
+        limit=PAGE,
+    )
     try:
         return await deps.peers.request(
-            subjects.TASK_EVENTS.to(tenant),
+            subjects.TASK_EVENTS.to(reader.tenant),
             request,
             TaskEventPage,
             timeout_s=deps.peer_timeout_s,
         )
     except Refused as refused:
-        pending = await deps.store.read(lambda work: work.submission(tenant, task_id))
-        if pending is None or refused.envelope.problem.code is not Code.NOT_FOUND:
+        if not await is_pending(refused, reader.tenant, reader.task_id, deps):
             raise
         # Accepted here, not yet known there: an empty history for now.
         return TaskEventPage(events=(), status=TaskStatus.SUBMITTED, last_seq=0)
 
 
-async def _next(queue: asyncio.Queue[Item]) -> Item | None:
+async def _next(queue: asyncio.Queue[Item], limit_s: float) -> Item | None:
     try:
-        async with asyncio.timeout(POLL_S):
+        async with asyncio.timeout(limit_s):
             return await queue.get()
     except TimeoutError:
         return None
@@ -125,6 +170,14 @@ async def _pump(source: AsyncIterator[Item], queue: asyncio.Queue[Item]) -> None
             queue.put_nowait(item)
 
 
-def _unavailable(fault: TransientFault) -> dict[str, object]:
-    detail = f"{fault.detail}; reconnect with Last-Event-ID to go on"
-    return problem(Code.UNAVAILABLE, detail).model_dump(mode="json", exclude_none=True)
+def _may_pass(error: Fault | Refused) -> bool:
+    if isinstance(error, Refused):
+        return error.envelope.retryable
+    return not isinstance(error, PermanentFault)
+
+
+def _explain(error: Fault | Refused) -> Problem:
+    if isinstance(error, Refused):
+        return error.envelope.problem
+    detail = f"{error.detail}; reconnect with Last-Event-ID to go on"
+    return problem(Code.UNAVAILABLE, detail)

@@ -7,19 +7,19 @@ from typing import assert_never
 
 import telemetry
 from contracts import subjects
-from contracts.ledger import GetTaskCost, TaskCosts
+from contracts.ledger import GetTaskCost, TaskCost, TaskCosts
 from contracts.money import usd
 from contracts.problems import Code
 from contracts.tasks import (
     CancelTask,
     CostView,
-    GetTask,
     ListTasks,
     TaskChanged,
     TaskPage,
     TaskView,
 )
-from faults import TransientFault
+from determinism import Clock
+from faults import Fault, TransientFault
 from gateway.domain.admission import (
     Admitted,
     Refused,
@@ -29,6 +29,7 @@ from gateway.domain.admission import (
     task_id_for,
 )
 from gateway.domain.keys import Principal
+from gateway.handlers.lookup import is_pending, owners_view, pending_task
 from gateway.ports import Deps, Work
 from messaging.refusals import Refused as RefusedByPeer
 from messaging.refusals import refuse
@@ -98,18 +99,7 @@ async def get_task(tenant: str, task_id: str, deps: Deps) -> TaskView:
         messaging.refusals.Refused: ``not-found``.
         TransientFault: The owner does not answer.
     """
-    pending = await deps.store.read(lambda work: work.submission(tenant, task_id))
-    try:
-        view = await deps.peers.request(
-            subjects.TASK_GET.to(tenant),
-            GetTask(tenant=tenant, task_id=task_id),
-            TaskView,
-            timeout_s=deps.peer_timeout_s,
-        )
-    except RefusedByPeer as refused:
-        if pending is None or refused.envelope.problem.code is not Code.NOT_FOUND:
-            raise
-        return pending.view
+    view = await owners_view(tenant, task_id, deps)
     return (await _with_costs(tenant, (view,), deps))[0]
 
 
@@ -133,11 +123,11 @@ async def cancel_task(
 
     Raises:
         messaging.refusals.Refused: ``not-found``, or ``conflict`` when it ended.
+        TransientFault: The owner does not answer, or has not got the task yet.
     """
-    pending = await deps.store.read(lambda work: work.submission(tenant, task_id))
     request = CancelTask(tenant=tenant, task_id=task_id, reason=reason)
     limit = deps.clock.monotonic() + HANDOVER_LIMIT_S
-    while True:
+    while deps.clock.monotonic() < limit:
         try:
             return await deps.peers.request(
                 subjects.TASK_CANCEL.to(tenant),
@@ -146,23 +136,45 @@ async def cancel_task(
                 timeout_s=deps.peer_timeout_s,
             )
         except RefusedByPeer as refused:
-            is_unknown = refused.envelope.problem.code is Code.NOT_FOUND
-            if pending is None or not is_unknown or deps.clock.monotonic() > limit:
+            if not await is_pending(refused, tenant, task_id, deps):
                 raise
         await deps.clock.sleep(HANDOVER_PAUSE_S)
+    raise TransientFault(f"{task_id} is accepted but not started: cancel it again")
 
 
 async def await_end(tenant: str, task_id: str, limit_s: float, deps: Deps) -> TaskView:
-    """Return the task when it ends, or as it stands when the time is up."""
-    until = deps.clock.monotonic() + limit_s
+    """
+    Return an accepted task when it ends, or as it stands when the time is up.
+
+    Once a task is accepted no failure of its owner may look like one of the task.
+    """
+    view = await pending_task(tenant, task_id, deps)
     subject = subjects.task_changed(tenant, task_id)
-    async with deps.peers.watch(subject, TaskChanged) as bells:
-        while True:
-            view = await get_task(tenant, task_id, deps)
-            left = until - deps.clock.monotonic()
-            if view.status.is_end or left <= 0:
-                return view
-            await hear(bells, min(left, WAIT_POLL_S))
+    try:
+        async with (
+            asyncio.timeout(limit_s),
+            deps.peers.watch(subject, TaskChanged) as bells,
+        ):
+            while True:
+                view = await _newer(view, deps)
+                if view.status.is_end:
+                    return view
+                await hear_end(bells, WAIT_POLL_S, deps.clock)
+    except (TimeoutError, TransientFault):
+        return view
+
+
+async def current_view(tenant: str, task_id: str, deps: Deps) -> TaskView:
+    """Return an accepted task: from its owner if it answers, else from here."""
+    return await _newer(await pending_task(tenant, task_id, deps), deps)
+
+
+async def _newer(view: TaskView, deps: Deps) -> TaskView:
+    try:
+        return await get_task(view.tenant, view.task_id, deps)
+    except (Fault, RefusedByPeer) as error:
+        log.warning("task_owner_unavailable", why=str(error))
+        return view
 
 
 async def _with_costs(
@@ -177,23 +189,24 @@ async def _with_costs(
             TaskCosts,
             timeout_s=deps.peer_timeout_s,
         )
-    except TransientFault as fault:
+    except (Fault, RefusedByPeer) as error:
         # A task can be told without its cost; the reader sees that it is absent.
-        log.warning("task_cost_unavailable", detail=fault.detail)
+        log.warning("task_cost_unavailable", why=str(error))
         return views
-    return tuple(
-        view.model_copy(
-            update={
-                "cost": CostView(
-                    pico_usd=cost.pico_usd,
-                    usd=usd(cost.pico_usd),
-                    attempts=cost.attempts,
-                    provisional=not view.status.is_end or cost.attempts < view.attempts,
-                )
-            }
-        )
-        for view, cost in zip(views, answer.costs, strict=True)
+    costs = {cost.task_id: cost for cost in answer.costs}
+    return tuple(_with_cost(view, costs.get(view.task_id)) for view in views)
+
+
+def _with_cost(view: TaskView, cost: TaskCost | None) -> TaskView:
+    if cost is None:
+        return view
+    shown = CostView(
+        pico_usd=cost.pico_usd,
+        usd=usd(cost.pico_usd),
+        attempts=cost.attempts,
+        provisional=not view.status.is_end or cost.attempts < view.attempts,
     )
+    return view.model_copy(update={"cost": shown})
 
 
 def require_tenant(principal: Principal) -> str:
@@ -204,23 +217,16 @@ def require_tenant(principal: Principal) -> str:
     return principal.tenant
 
 
-async def hear(bells: AsyncIterator[TaskChanged], limit_s: float) -> None:
-    """Return when a bell rings or the time is up."""
+async def hear_end(
+    bells: AsyncIterator[TaskChanged], limit_s: float, clock: Clock
+) -> None:
+    """Return when a bell tells of an end or the time is up, never sooner."""
     try:
         async with asyncio.timeout(limit_s):
-            await anext(bells)
-    except (TimeoutError, StopAsyncIteration):
+            async for bell in bells:
+                if bell.status.is_end:
+                    return
+            # The bells are over; whoever asks again at once would spin.
+            await clock.sleep(limit_s)
+    except TimeoutError:
         return
-
-
-async def pending_task(tenant: str, task_id: str, deps: Deps) -> TaskView:
-    """
-    Return a task as it was accepted here, asking nobody.
-
-    Raises:
-        messaging.refusals.Refused: ``not-found``.
-    """
-    pending = await deps.store.read(lambda work: work.submission(tenant, task_id))
-    if pending is None:
-        raise refuse(Code.NOT_FOUND, f"no task {task_id}")
-    return pending.view

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 import telemetry
 from contracts import subjects
@@ -38,13 +38,22 @@ class TenantRequest(Document):
     tenant: TenantId
     """Its id: lower-case letters, digits and dashes."""
 
+    @field_validator("tenant")
+    @classmethod
+    def _is_not_the_platform(cls, tenant: str) -> str:
+        # On subjects this word says that a message is no tenant's.
+        if tenant == subjects.PLATFORM:
+            message = f"{tenant!r} is the platform's own name: choose another"
+            raise ValueError(message)
+        return tenant
+
 
 class KeyRequest(Document):
     """The body of ``POST /v1/keys``."""
 
     tenant: TenantId | None = None
     """Whose key; absent for an admin key."""
-    name: str = Field(default="", max_length=200)
+    name: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f]*$")
     """What it is for."""
     expires_at: Instant | None = None
     """When it stops working."""
@@ -110,7 +119,7 @@ async def create_tenant(request: TenantRequest, deps: Deps) -> NewTenant:
     def transaction(work: Work) -> bool:
         if not work.add_tenant(tenant):
             return False
-        work.save_api_key(new_key.key)
+        work.add_api_key(new_key.key)
         return True
 
     if not await deps.store.run(transaction):
@@ -135,7 +144,7 @@ async def create_key(request: KeyRequest, deps: Deps) -> NewKey:
         known = {tenant.tenant for tenant in work.tenants()}
         if request.tenant is not None and request.tenant not in known:
             return False
-        work.save_api_key(new.key)
+        work.add_api_key(new.key)
         return True
 
     if not await deps.store.run(transaction):
@@ -167,7 +176,12 @@ async def list_tenants(deps: Deps) -> Tenants:
 
 
 async def seed_admin(key_text: str, deps: Deps) -> None:
-    """Make sure that the configured admin key works; ValueError when it is no key."""
+    """
+    Make sure that the configured admin key works, unless that very key was revoked.
+
+    Raises:
+        ValueError: It is no key.
+    """
     presented = parse(key_text)
     if presented is None:
         message = "GATEWAY_ADMIN_KEY must be de_<id>_<secret>"
@@ -180,7 +194,13 @@ async def seed_admin(key_text: str, deps: Deps) -> None:
         secret_hash=secret_hash(presented.secret),
         created_at=deps.clock.now(),
     )
-    await deps.store.run(lambda work: work.save_api_key(key))
+
+    def transaction(work: Work) -> None:
+        stored = work.api_key(key.key_id)
+        if stored is None or stored.secret_hash != key.secret_hash:
+            work.put_api_key(key)
+
+    await deps.store.run(transaction)
 
 
 async def _announce(tenant: Tenant, deps: Deps) -> None:
