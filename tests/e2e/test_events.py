@@ -46,8 +46,8 @@ async def publish(
 ) -> None:
     """Publish as JetStream clients do: with the server's word that it is kept."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    ack = await guest.client.jetstream().publish(subject, data, headers=dict(headers))
-    assert ack.stream.startswith("EVENTS_")
+    stream = await guest.publish_kept(subject, data, headers)
+    assert stream.startswith("EVENTS_")
 
 
 async def tasks_about(customer: Customer, supplier: str) -> list[TaskView]:
@@ -189,11 +189,10 @@ async def test_the_publisher_learns_the_result(
     """On its own subject, with the event's id beside it and the output at the end."""
     heard: list[TaskChanged] = []
 
-    async def hear(msg: Msg) -> None:
+    def hear(msg: Msg) -> None:
         heard.append(TaskChanged.model_validate_json(msg.data))
 
-    await guest.client.subscribe(f"evt.orchestrator.task.{customer.tenant}.>", cb=hear)
-    await guest.client.flush()
+    await guest.subscribe(f"evt.orchestrator.task.{customer.tenant}.>", hear)
     body = EXAMPLE | {"id": "scan-asks", "data": letter("Kestrel asks")}
     await publish(guest, subject, body, STRUCTURED)
 

@@ -61,7 +61,7 @@ async def test_a_feed_shows_everything_in_order_and_ends(
     deltas = [each for each in shown if each.event == "delta"]
     assert len(deltas) > 1
     assert shown.index(deltas[0]) < shown.index(history[-1])
-    last_turn = max(each.data["turn"] for each in deltas)
+    last_turn: int = max(each.data["turn"] for each in deltas)
     text = ""
     for each in deltas:
         if each.data["turn"] == last_turn:

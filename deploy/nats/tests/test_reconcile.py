@@ -174,6 +174,57 @@ async def test_a_reload_loses_no_answer_under_way(reconciled: Secured) -> None:
         await bus.close()
 
 
+async def test_others_keep_all_they_are_doing_while_tenants_come(
+    reconciled: Secured,
+) -> None:
+    """Events, facts and answers go on through reloads; the new ones work at once."""
+    known = list(TENANT_HASHES)
+    acme = await reconciled.connect("tenant-acme")
+    orchestrator = await reconciled.connect(str(Service.ORCHESTRATOR))
+    heard = await acme.subscribe("evt.orchestrator.task.acme.>")  # pyright: ignore[reportUnknownMemberType]
+    await acme.flush()
+    system = System(reconciled.server.url, "password-of-sys")
+    stopping = asyncio.Event()
+    counts = {"events": 0, "facts": 0}
+
+    async def publish_events() -> None:
+        while not stopping.is_set():
+            await acme.request("events.acme.x", b"{}", timeout=5)
+            counts["events"] += 1
+
+    async def tell_facts() -> None:
+        while not stopping.is_set():
+            await orchestrator.publish(task_changed("acme", "task_1"), b"{}")
+            counts["facts"] += 1
+            await CLOCK.sleep(0.002)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(publish_events())
+        group.create_task(tell_facts())
+        for name in ("initech", "umbrella", "hooli"):
+            known.append((name, hash_of(f"password-of-{name}")))
+            UsersFile(reconciled.users_path).replace(known)
+            await system.reload()
+            client = await reconciled.connect(f"tenant-{name}")
+            await is_published(client, f"events.{name}.x")
+        stopping.set()
+    await orchestrator.flush()
+    await acme.flush()
+    assert (heard.pending_msgs, await events_of_acme(reconciled)) == (
+        counts["facts"],
+        counts["events"],
+    )
+    assert acme.is_connected
+    assert orchestrator.is_connected
+    assert acme.stats["errors_received"] == orchestrator.stats["errors_received"] == 0
+    await system.close()
+
+
+async def test_no_server_yet_is_no_failure(nats_server: NatsServer) -> None:
+    """Until the first connection the bootstrap waits; it makes nothing, warns not."""
+
+
+
 async def test_a_removed_tenant_is_locked_out(secured: Secured) -> None:
     """Its user is gone with the next pass."""
 

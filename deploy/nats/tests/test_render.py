@@ -55,6 +55,40 @@ def test_tenants_are_replaced_and_services_stay() -> None:
     assert with_tenants(changed, [("old", HASH)]) == text
 
 
+def test_a_tenant_is_in_an_account_of_its_own() -> None:
+    """The services' account names each tenant's account for its own subjects only."""
+    config, text = render(
+        PASSWORDS,
+        [("alpha", HASH), ("beta", HASH)],
+        port=1,
+        store_dir="/js",
+        include_path="users.conf",
+    )
+    assert "tenant-" not in config
+    services, tenants = text.split("\n}\n", 1)
+    assert "tenant-" not in services
+    for name in ("alpha", "beta"):
+        to = f'accounts: ["TENANT_{name}"]'
+        assert f'{{ service: "events.{name}.>", {to} }}' in services
+        assert f'{{ stream: "evt.orchestrator.task.{name}.>", {to} }}' in services
+        assert f'"TENANT_{name}" {{\n  users: [\n  {{ user: "tenant-{name}"' in tenants
+    assert "jetstream" not in tenants
+
+
+def test_a_file_with_tenants_among_the_services_hands_them_over() -> None:
+    """An older version's file still names its tenants; it is not rewritten itself."""
+    text = f"""\
+users: [
+  {{ user: "gateway", password: "x", permissions: {{ }} }}
+  # Tenants: everything below is rewritten by nats_bootstrap.
+  {{ user: "tenant-acme", password: "{HASH}", permissions: {{ }} }}
+]
+"""
+    assert tenants_in(text) == (("acme", HASH),)
+    with pytest.raises(PermanentFault, match="render it anew"):
+        with_tenants(text, [("acme", HASH)])
+
+
 def test_a_user_without_a_password_is_refused() -> None:
     """Nobody gets an empty password by omission."""
     with pytest.raises(PermanentFault, match="gateway"):

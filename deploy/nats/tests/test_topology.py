@@ -64,7 +64,7 @@ def test_a_tenant_may_do_three_things() -> None:
     assert found.publish == ("events.acme.>",)
     assert found.subscribe == (
         "evt.orchestrator.task.acme.>",
-        "_INBOX.tenant-acme.>",
+        "_INBOX.>",
     )
 
 

@@ -1,6 +1,7 @@
 """Vendors that fail and callers that give up: every call keeps its ledger line."""
 
 import asyncio
+from datetime import timedelta
 
 from broker_world import DONE, GOOD, USAGE, World, play
 
@@ -157,8 +158,10 @@ def test_a_deadline_ends_the_call() -> None:
 
     async def scene(world: World) -> None:
         world.first.scripts = [[Started(200, None), 500.0, DONE]]
+        began = world.clock.now()
         sink = await world.ask(world.replica("a"))
         assert sink.code is Code.DEADLINE
+        assert world.clock.now() < began + timedelta(seconds=60), "heard in time"
         (record,) = await world.ledger()
         assert record.end_state is EndState.TIMED_OUT
         assert record.usage.output_tokens > 1_000, "it may have written everything"

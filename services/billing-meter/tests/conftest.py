@@ -1,72 +1,51 @@
-"""A ledger on an in-memory store, with a clock that stands still."""
+"""A ledger on an in-memory store; and its real stores."""
 
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 
-from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import MeterTable
-from billing_meter.app import load_book
 from billing_meter.ports import Deps
 from billing_meter.settings import HERE
-from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, UsageSource
-from messaging.bus import Delivery
+from determinism import SystemClock
+from persistence.database import Database, open_database
 from persistence.inline import InlineDatabase
-from pricing import compile_book
 
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+# Test folders are no packages: this makes ``billing_world`` importable beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
-
-class StillClock:
-    """A clock that shows NOW."""
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, duration_s: float) -> None:
-        raise AssertionError("nothing here waits")
+from billing_world import deps_on
 
 
 @pytest.fixture
-async def deps() -> AsyncIterator[Deps]:
+def store() -> InlineDatabase:
+    """Return the in-memory store."""
+    return InlineDatabase.create(MeterTable.metadata)
+
+
+@pytest.fixture
+def deps(store: InlineDatabase) -> Deps:
     """Return the handlers' dependencies on a fresh store."""
-    book = load_book(HERE / "prices.yaml")
-    database = InlineDatabase.create(MeterTable.metadata)
-    clock = StillClock()
-    yield Deps(SqlStore(database, clock), clock, book, compile_book(book))
-    await database.close()
+    return deps_on(store)
 
 
-def record(attempt: str, **options: object) -> UsageRecord:
-    """Return a completed attempt of a sandbox model: 1,000 in, 100 out."""
-    fields: dict[str, object] = {
-        "attempt_id": attempt,
-        "revision": 0,
-        "attempt_number": 1,
-        "tenant": "acme",
-        "task_id": "task_1",
-        "completion_id": "step_1:1",
-        "vendor": "sandbox-openai",
-        "requested_model": "smart",
-        "model": "sandbox-small",
-        "usage": TokenUsage(input_tokens=1000, output_tokens=100),
-        "source": UsageSource.VENDOR,
-        "end_state": EndState.COMPLETED,
-        "started_at": NOW,
-        "occurred_at": NOW,
-    }
-    return UsageRecord.model_validate(fields | options)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty store, SQLite and PostgreSQL in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/billing.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
 
 
-def batch(*records: UsageRecord) -> UsageBatch:
-    """Return a batch of one tenant."""
-    return UsageBatch(batch_id="batch", tenant="acme", records=records)
-
-
-def delivery(message_id: str) -> Delivery:
-    """Return what comes beside a usage batch."""
-    return Delivery("work.billing-meter.stable.usage.acme", message_id, "acme")
+@pytest.fixture
+async def databases(url: str) -> AsyncGenerator[tuple[Database, Database]]:
+    """Return two processes' views of one migrated store."""
+    clock, migrations = SystemClock(), HERE / "migrations"
+    first = await open_database(url, migrations=migrations, clock=clock)
+    second = await open_database(url, migrations=migrations, clock=clock)
+    yield first, second
+    await first.close()
+    await second.close()

@@ -1,23 +1,23 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from billing_world import NOW, batch, delivery, deps_on, letters, record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing_meter import handlers
-from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import MeterTable
-from billing_meter.app import load_book
 from billing_meter.ports import Deps
-from billing_meter.settings import HERE
+from contracts.deadletters import DeadLetter
 from contracts.ledger import Account, GetTaskCost, ListLedger
 from contracts.prices import GetPrices
-from contracts.usage import TokenUsage, UsageSource
+from contracts.usage import TokenUsage, UsageBatch, UsageSource
+from faults import PermanentFault
+from messaging.bus import Delivery
 from messaging.refusals import Refused
 from persistence.inline import InlineDatabase
-from pricing import compile_book
-
-from .conftest import NOW, StillClock, batch, delivery, record
+from pricing import compile_book, make_book
 
 # 1,000 × $0.15 + 100 × $0.60 per million tokens.
 COST = 1000 * 150_000 + 100 * 600_000
@@ -157,9 +157,7 @@ async def test_any_order_of_deliveries_balances(
 ) -> None:
     """Whatever comes, repeated or reordered: the highest revision alone is in force."""
     database = InlineDatabase.create(MeterTable.metadata)
-    book = load_book(HERE / "prices.yaml")
-    clock = StillClock()
-    deps = Deps(SqlStore(database, clock), clock, book, compile_book(book))
+    deps = deps_on(database)
     highest: dict[int, int] = {}
     for attempt, revision, message, _ in deliveries:
         usage = TokenUsage(input_tokens=100 * attempt + revision)
@@ -171,3 +169,63 @@ async def test_any_order_of_deliveries_balances(
     assert await cost_of(deps) == (expected, len(highest), 0)
     assert await imbalance(deps) == 0
     await database.close()
+
+
+async def replay(letter: DeadLetter, deps: Deps) -> None:
+    """Process a dead letter as housekeeping does."""
+    message = UsageBatch.model_validate_json(letter.body)
+    came = Delivery(letter.subject, letter.message_id, letter.tenant, deliveries=2)
+    await handlers.meter_usage(message, came, deps)
+
+
+async def test_a_replay_that_still_must_not_post_keeps_its_letter(
+    deps: Deps, store: InlineDatabase
+) -> None:
+    """Usage that was replayed too early can be replayed again; none is lost."""
+    variant = record("attempt_1", batch=True)
+    await handlers.meter_usage(batch(variant), delivery("m1"), deps)
+    (letter,) = await letters(store)
+    for _ in range(2):
+        with pytest.raises(PermanentFault, match="no price") as raised:
+            await replay(letter, deps)
+        assert raised.value.code == "unknown-price-variant"
+    assert await letters(store) == [letter]
+    listed = deps.book.prices
+    twin = [
+        price.model_copy(update={"batch": True})
+        for price in listed
+        if price.model == variant.model
+    ]
+    book = make_book("with batch", [*listed, *twin], deps.book.ceiling)
+    await replay(letter, replace(deps, book=book, prices=compile_book(book)))
+    assert await cost_of(deps) == (COST, 1, 0)
+
+
+async def test_nobody_reverses_another_tenants_line(
+    deps: Deps, store: InlineDatabase
+) -> None:
+    """An attempt id that another tenant used is quarantined, not corrected."""
+    await handlers.meter_usage(batch(record("attempt_1")), delivery("m1"), deps)
+    theirs = record("attempt_1", revision=1, tenant="globex")
+    other = UsageBatch(batch_id="b", tenant="globex", records=(theirs,))
+    await handlers.meter_usage(other, delivery("m2"), deps)
+    assert await cost_of(deps) == (COST, 1, 0)
+    assert [each.reason for each in await letters(store)] == ["tenant-mismatch"]
+
+
+async def test_revisions_in_one_batch_are_posted_in_order(deps: Deps) -> None:
+    """Both count, whatever their places: the first is posted, then reversed."""
+    real = record("attempt_1", revision=1, usage=TokenUsage(input_tokens=10))
+    await handlers.meter_usage(batch(real, record("attempt_1")), delivery("m"), deps)
+    assert await cost_of(deps) == (10 * 150_000, 1, 0)
+    entries = await deps.store.read(lambda work: work.imbalance())
+    assert entries == 0
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "1", "²:a", "-1:a", "9" * 30 + ":a", "1:\x00", "1:a b", "1:a\n"]
+)
+async def test_a_cursor_that_is_none_is_refused(deps: Deps, cursor: str) -> None:
+    """What somebody made up is the caller's fault, not the ledger's."""
+    with pytest.raises(PermanentFault, match="no ledger cursor"):
+        await handlers.ledger(ListLedger(tenant="acme", cursor=cursor), deps)

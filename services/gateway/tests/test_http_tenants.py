@@ -1,6 +1,7 @@
 import bcrypt
 import httpx
-from gateway_world import AS_ADMIN, ScriptedBus
+import pytest
+from gateway_world import ADMIN, AS_ADMIN, BODY, Headers, ScriptedBus
 
 from contracts.employees import ApplyEmployee, EmployeeVersion
 from gateway.app import Composed
@@ -112,3 +113,55 @@ async def test_an_unknown_field_in_a_document_is_named(
     )
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["pointer"] == "/tols"
+
+
+@pytest.mark.parametrize("tenant", ["platform", "Acme", "a.b", "a b", "*", "", "-a"])
+async def test_a_tenant_id_must_be_one_of_its_own(
+    client: httpx.AsyncClient, tenant: str
+) -> None:
+    """On subjects ``platform`` means no tenant: nobody may be called that."""
+    answer = await client.post("/v1/tenants", json={"tenant": tenant}, headers=AS_ADMIN)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["pointer"] == "/tenant"
+
+
+async def test_a_new_configured_key_works_though_the_old_was_revoked(
+    client: httpx.AsyncClient, gateway: Composed
+) -> None:
+    """Rotation needs no other id; the revoked secret itself stays refused."""
+    await client.delete("/v1/keys/admin", headers=AS_ADMIN)
+    await tenants.seed_admin(ADMIN, gateway.deps)
+    assert (await client.get("/v1/tenants", headers=AS_ADMIN)).status_code == 401
+    await tenants.seed_admin("de_admin_new", gateway.deps)
+    fresh = {"authorization": "Bearer de_admin_new"}
+    assert (await client.get("/v1/tenants", headers=fresh)).status_code == 200
+
+
+async def test_an_admin_hands_in_no_tasks(client: httpx.AsyncClient) -> None:
+    """A task needs a tenant who pays for it."""
+    answer = await client.post("/v1/tasks", json=BODY, headers=AS_ADMIN)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"name: 2026-02-30",
+        b"name: " + b"9" * 5000,
+        b"name: .nan",
+        b"a: " + b"[" * 5000,
+        b"name: \xff",
+        b"? [a]\n: b",
+        b"- a",
+        b"",
+    ],
+    ids=["date", "digits", "nan", "deep", "not-utf8", "key", "list", "empty"],
+)
+async def test_a_document_that_is_none_is_refused(
+    client: httpx.AsyncClient, acme: Headers, body: bytes
+) -> None:
+    """400 with the reason, whatever the YAML parser makes of it."""
+    headers = acme | {"content-type": "application/yaml"}
+    answer = await client.post("/v1/employees", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"

@@ -38,6 +38,7 @@ log = get_logger()
 API_TIMEOUT_S: Final = 5.0
 ASK_TIMEOUT_S: Final = 2.0
 PASS_TIMEOUT_S: Final = 60.0
+CONNECTED_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile until cancelled; a pass that fails is tried again."""
+        await self._first_connection()
         while True:
             try:
                 await self.reconcile()
@@ -101,6 +103,14 @@ class Reconciler:
         for each in changed:
             log.info("reconciled", change=each)
         return tuple(changed)
+
+    async def _first_connection(self) -> None:
+        """Wait for as long as there has been no server: that is no failure."""
+        connection = self._outward.bus.connection
+        if not connection.is_connected:
+            log.info("waiting_for_nats")
+        while not connection.is_connected:
+            await self._outward.clock.sleep(CONNECTED_POLL_S)
 
     async def _ensure_users(self) -> tuple[list[str], list[str]]:
         wanted = await self._tenants()

@@ -2,9 +2,14 @@
 The server's configuration as text.
 
 Two files. The main one never changes while the platform runs. The included one
-holds every user of the account, because the server's format cannot add users from
-a second file: the services' part stays as set-up wrote it, the tenants' part after
-the mark is the bootstrap's to rewrite.
+holds the services' account and every tenant's, because the server's format cannot
+add to a list from a second file, and a tenant's account needs a line in the list
+of what the services' account exports. The services' users stay as set-up wrote
+them; everything after the mark is the bootstrap's to rewrite.
+
+A tenant has an account of its own, so the reply subject that it names in a publish
+is a subject of that account: the server carries the PubAck back through a reply
+of its own making, and nothing of the tenant's choosing reaches the services.
 """
 
 import re
@@ -13,14 +18,18 @@ from pathlib import Path
 from typing import Final
 
 from contracts.ids import NAME_PATTERN
-from contracts.subjects import Service
+from contracts.subjects import Service, events_pattern
 from faults import PermanentFault
 from nats_bootstrap.topology import (
     ALL_USERS,
+    APP_ACCOUNT,
+    SYSTEM_ACCOUNT,
     SYSTEM_USER,
     Permissions,
     permissions_of,
     system_permissions,
+    tenant_account,
+    tenant_facts,
     tenant_permissions,
     tenant_user,
 )
@@ -28,7 +37,7 @@ from nats_bootstrap.topology import (
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
 FILE_STORE_BYTES_MAX: Final = 16 * 1024**3
 MEMORY_STORE_BYTES_MAX: Final = 64 * 1024**2
-TENANTS_MARK: Final = "# Tenants: everything below is rewritten by nats_bootstrap."
+TENANTS_MARK: Final = "# Tenants' accounts: nats_bootstrap rewrites all below."
 TENANT_LINE: Final = re.compile(
     r'^ *\{ user: "tenant-(?P<tenant>[a-z0-9-]+)", password: "(?P<hash>[^"]+)",',
     re.MULTILINE,
@@ -73,7 +82,7 @@ def render(
     monitor = "" if monitor_port is None else f'http: "{host}:{monitor_port}"\n'
     system = _user(SYSTEM_USER, users[SYSTEM_USER], system_permissions())
     config = f"""\
-# Written by nats_bootstrap; the users are in the included file.
+# Written by nats_bootstrap; the other accounts are in the included file.
 listen: "{host}:{port}"
 {monitor}max_payload: {PAYLOAD_BYTES_MAX}
 write_deadline: "10s"
@@ -86,17 +95,14 @@ jetstream {{
 }}
 # Measured: with it, ordered consumers and the connection hang in nats-py 2.16.
 feature_flags {{ js_ack_fc_v2: false }}
-system_account: SYS
+system_account: {SYSTEM_ACCOUNT}
 accounts {{
-  SYS {{
+  {SYSTEM_ACCOUNT} {{
     users: [
 {system}
     ]
   }}
-  APP {{
-    jetstream: enabled
-    include {_text(str(include_path))}
-  }}
+  include {_text(str(include_path))}
 }}
 """
     return config, with_tenants(_services(users), tenants)
@@ -115,13 +121,21 @@ def with_tenants(include_text: str, tenants: Sequence[tuple[str, str]]) -> str:
         raise PermanentFault(
             "the included NATS file has no mark where tenants begin; render it anew"
         )
-    lines = [_tenant(name, hashed) for name, hashed in sorted(tenants)]
-    return "\n".join([services.rstrip(), f"  {TENANTS_MARK}", *lines, "]", ""])
+    found = sorted(tenants)
+    exports = [_exports(name) for name, _ in found]
+    accounts = [_account(name, hashed) for name, hashed in found]
+    head = [services.rstrip(), f"  {TENANTS_MARK}"]
+    return "\n".join([*head, "  exports: [", *exports, "  ]", "}", *accounts, ""])
 
 
 def tenants_in(include_text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tenants of an included file, as (tenant, bcrypt hash)."""
-    found = TENANT_LINE.finditer(include_text.partition(TENANTS_MARK)[2])
+    """
+    Return the tenants of an included file, as (tenant, bcrypt hash).
+
+    The mark is not looked for: a file of an older version, which had tenants in
+    the services' account, hands over its tenants to the file that replaces it.
+    """
+    found = TENANT_LINE.finditer(include_text)
     return tuple((each["tenant"], each["hash"]) for each in found)
 
 
@@ -129,13 +143,35 @@ def _services(users: Mapping[str, str]) -> str:
     lines = [
         _user(service, users[service], permissions_of(service)) for service in Service
     ]
-    return "\n".join(["users: [", *lines, f"  {TENANTS_MARK}", "]", ""])
+    head = [f"{APP_ACCOUNT} {{", "  jetstream: enabled", "  users: ["]
+    return "\n".join([*head, *lines, "  ]", f"  {TENANTS_MARK}", ""])
 
 
-def _tenant(tenant: str, hashed: str) -> str:
+def _exports(tenant: str) -> str:
+    """Return what the services' account opens to this tenant's alone."""
+    to = f"accounts: [{_text(tenant_account(tenant))}]"
+    return (
+        f"    {{ service: {_text(events_pattern(tenant))}, {to} }}\n"
+        f"    {{ stream: {_text(tenant_facts(tenant))}, {to} }}"
+    )
+
+
+def _account(tenant: str, hashed: str) -> str:
+    """Return a tenant's account: its user, no JetStream, and its two imports."""
     if re.match(NAME_PATTERN, tenant) is None or BCRYPT.match(hashed) is None:
         raise PermanentFault(f"tenant {tenant!r}: not a name with a bcrypt hash")
-    return _user(tenant_user(tenant), hashed, tenant_permissions(tenant))
+    user = _user(tenant_user(tenant), hashed, tenant_permissions(tenant))
+    origin = f'account: "{APP_ACCOUNT}", subject:'
+    return f"""\
+{_text(tenant_account(tenant))} {{
+  users: [
+{user}
+  ]
+  imports: [
+    {{ service: {{ {origin} {_text(events_pattern(tenant))} }} }}
+    {{ stream: {{ {origin} {_text(tenant_facts(tenant))} }} }}
+  ]
+}}"""
 
 
 def _user(name: str, password: str, permissions: Permissions) -> str:

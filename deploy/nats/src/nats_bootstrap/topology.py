@@ -111,6 +111,9 @@ HEARS: Final[dict[Service, tuple[str, ...]]] = {
 
 CANCEL_ANY: Final = "svc.ai-broker.*.cancel"
 SYSTEM_USER: Final = "sys"
+SYSTEM_ACCOUNT: Final = "SYS"
+APP_ACCOUNT: Final = "APP"
+"""Every service and every stream; tenants are outside, each in its own account."""
 SERVICE_USERS: Final = tuple(str(service) for service in Service)
 ALL_USERS: Final = (*SERVICE_USERS, SYSTEM_USER)
 """Whoever needs a password at set-up."""
@@ -251,14 +254,25 @@ def permissions_of(service: Service) -> Permissions:
 
 
 def tenant_permissions(tenant: str) -> Permissions:
-    """Return what a tenant's own systems may do: publish events, read results."""
+    """
+    Return what a tenant's own systems may do: publish events, read results.
+
+    Its inboxes are its account's, which nobody else is in, so any prefix will do.
+    """
     return Permissions(
         publish=(events_pattern(tenant),),
-        subscribe=(
-            f"evt.orchestrator.task.{tenant}.>",
-            f"_INBOX.{tenant_user(tenant)}.>",
-        ),
+        subscribe=(tenant_facts(tenant), "_INBOX.>"),
     )
+
+
+def tenant_facts(tenant: str) -> str:
+    """Return the subjects of the facts about a tenant's tasks."""
+    return f"evt.orchestrator.task.{tenant}.>"
+
+
+def tenant_account(tenant: str) -> str:
+    """Return the name of the account that a tenant has to itself."""
+    return f"TENANT_{tenant}"
 
 
 def system_permissions() -> Permissions:
@@ -270,7 +284,7 @@ def system_permissions() -> Permissions:
 
 
 def tenant_user(tenant: str) -> str:
-    """Return the name of a tenant's NATS user; also its inbox prefix's end."""
+    """Return the name of a tenant's NATS user."""
     return f"tenant-{tenant}"
 
 

@@ -20,6 +20,12 @@ log = get_logger()
 PING_WAIT_S: Final = 0.5
 RELOAD_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
+RELOADS: Final = 2
+"""
+A server (2.15.1) that first learns of an account by a reload leaves the services
+that the account imports unsubscribed, so a new tenant's events would find nobody; it
+subscribes them at the next reload, when it knows the account.
+"""
 SERVERS_MAX: Final = 64
 FILE_MODE: Final = 0o600
 
@@ -49,7 +55,7 @@ class System:
         """
         client = await self._connected()
         try:
-            for server in await _servers(client):
+            for server in await _servers(client) * RELOADS:
                 subject = f"$SYS.REQ.SERVER.{server}.RELOAD"
                 reply = await client.request(subject, b"", timeout=RELOAD_TIMEOUT_S)
                 _require_reloaded(server, reply.data)

@@ -1,15 +1,14 @@
 """Dead letters: what could not be processed, why, and whether it was replayed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Row,
+    RowMapping,
     Select,
     Update,
     bindparam,
@@ -19,36 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from contracts.deadletters import DeadLetter, DeadLetterState
 from persistence.tables import DialectName, SharedTables, dialect_of, insert_into
-
-
-class DeadLetterState(StrEnum):
-    """What became of a dead letter."""
-
-    OPEN = "open"
-    REPLAYED = "replayed"
-    DISCARDED = "discarded"
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """One message that could not be processed, whole, so that it can be replayed."""
-
-    id: str
-    tenant: str | None
-    """None when the message was too broken to tell."""
-    service: str
-    subject: str
-    message_id: str
-    reason: str
-    """A code for programs: ``malformed-event``."""
-    detail: str
-    body: bytes
-    headers: Mapping[str, str]
-    deliveries: int
-    created_at: datetime
-    state: DeadLetterState = DeadLetterState.OPEN
-    replayed_at: datetime | None = None
 
 
 class DeadLetters:
@@ -62,25 +33,17 @@ class DeadLetters:
     def add(self, row: DeadLetter) -> bool:
         """Keep the letter; False when one with this id is kept already."""
         parameters = {
-            "id": row.id,
-            "tenant": row.tenant,
-            "service": row.service,
-            "subject": row.subject,
-            "message_id": row.message_id,
-            "reason": row.reason,
-            "detail": row.detail,
-            "body": row.body,
-            "headers": dict(row.headers),
-            "deliveries": row.deliveries,
-            "created_at": row.created_at,
-            "state": row.state.value,
-            "replayed_at": row.replayed_at,
+            name: _storable(value) if isinstance(value, str) else value
+            for name, value in row.model_dump().items()
+        }
+        parameters["headers"] = {
+            _storable(name): _storable(value) for name, value in row.headers.items()
         }
         return self._conn.execute(self._sql.add, parameters).rowcount == 1
 
     def get(self, id: str, tenant: str | None) -> DeadLetter | None:  # noqa: A002
         """Read one; a tenant sees only its own, None (an operator) sees all."""
-        row = self._conn.execute(self._sql.get, {"id": id}).first()
+        row = self._conn.execute(self._sql.get, {"id": id}).mappings().first()
         letter = None if row is None else _letter(row)
         if letter is None or tenant not in (None, letter.tenant):
             return None
@@ -112,7 +75,8 @@ class DeadLetters:
             last = select(letter.c.created_at, letter.c.id).where(letter.c.id == after)
             place = tuple_(letter.c.created_at, letter.c.id)
             query = query.where(place < last.scalar_subquery())
-        return [_letter(row) for row in self._conn.execute(query.limit(limit))]
+        rows = self._conn.execute(query.limit(limit)).mappings()
+        return [_letter(row) for row in rows]
 
     def mark_replayed(self, id: str, now: datetime) -> bool:  # noqa: A002
         """Record that an open letter was replayed; False when it is not open."""
@@ -133,9 +97,14 @@ class DeadLetters:
         return self._conn.execute(self._sql.close, parameters).rowcount == 1
 
 
-def _letter(row: Row[Any]) -> DeadLetter:
-    letter = DeadLetter(*row)  # columns and fields have one order
-    return replace(letter, state=DeadLetterState(letter.state))
+def _letter(row: RowMapping) -> DeadLetter:
+    return DeadLetter.model_validate(dict(row))
+
+
+def _storable(text: str) -> str:
+    # Letters are made of what was broken: PostgreSQL takes no NUL, UTF-8 no half
+    # characters, and a letter that cannot be kept would come back for ever.
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 @dataclass(frozen=True)

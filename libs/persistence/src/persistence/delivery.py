@@ -6,24 +6,16 @@ Messaging knows only Protocols (``relay.OutboxStore`` and
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
-from contracts.deadletters import (
-    DeadLetter,
-    DeadLetterPage,
-    DeadLetterState,
-    ListDeadLetters,
-)
+from contracts.deadletters import DeadLetter, DeadLetterPage, ListDeadLetters
 from contracts.owed import Owed
 from determinism import Clock
 from persistence.database import Database
-from persistence.dead_letter import DeadLetter as DeadLetterRow
 from persistence.dead_letter import DeadLetters
-from persistence.dead_letter import DeadLetterState as RowState
 from persistence.inbox import Inbox
 from persistence.outbox import Outbox, OutboxMessage, OutboxRow
 from persistence.tables import SharedTables
@@ -122,23 +114,19 @@ class DeliveryStore:
 
     async def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter; the same id again changes nothing."""
-        row = DeadLetterRow(
-            **{**letter.model_dump(), "state": RowState(letter.state.value)}
-        )
-        await self._database.run(lambda conn: self._letters(conn).add(row))
+        await self._database.run(lambda conn: self._letters(conn).add(letter))
 
     async def dead_letters(self, request: ListDeadLetters) -> DeadLetterPage:
         """Return a page of dead letters, newest first."""
-        state = None if request.state is None else RowState(request.state.value)
         rows = await self._database.read(
             lambda conn: self._letters(conn).list(
-                request.tenant, state, request.limit + 1, request.cursor
+                request.tenant, request.state, request.limit + 1, request.cursor
             )
         )
         page = rows[: request.limit]
         more = len(rows) > request.limit
         return DeadLetterPage(
-            dead_letters=tuple(_letter(row) for row in page),
+            dead_letters=tuple(page),
             next_cursor=page[-1].id if more else None,
         )
 
@@ -146,10 +134,9 @@ class DeliveryStore:
         self, letter_id: str, tenant: str | None
     ) -> DeadLetter | None:
         """Return one dead letter, if it is there and this tenant's."""
-        row = await self._database.read(
+        return await self._database.read(
             lambda conn: self._letters(conn).get(letter_id, tenant)
         )
-        return None if row is None else _letter(row)
 
     async def mark_replayed(self, letter_id: str) -> None:
         """Record that a dead letter was processed after all."""
@@ -186,9 +173,3 @@ def outbox_rows(
         )
         for each in owed
     ]
-
-
-def _letter(row: DeadLetterRow) -> DeadLetter:
-    return DeadLetter.model_validate(
-        {**asdict(row), "state": DeadLetterState(row.state.value)}
-    )

@@ -109,6 +109,7 @@ class PostgresDatabase:
         """Run the closure in a transaction of its own; return once committed."""
         with self._admitted():
             picked_up = asyncio.Event()
+            # tidy: this call owns it, and awaits its outcome whatever happens
             outcome = asyncio.create_task(self._transact(transaction, picked_up))
             try:
                 return await asyncio.shield(outcome)
@@ -232,6 +233,8 @@ def _pooled_engine(url: URL) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
         isolation_level="READ COMMITTED",
+        # An error's text reaches logs; what was being written must not.
+        hide_parameters=True,
         connect_args=_connect_arguments(url, settings, COMMAND_TIMEOUT_S),
     )
 

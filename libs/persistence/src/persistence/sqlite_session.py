@@ -202,6 +202,8 @@ def _engine(path: str) -> Engine:
         creator=connect,
         poolclass=StaticPool if path == MEMORY else NullPool,
         pool_reset_on_return=None,
+        # An error's text reaches logs; what was being written must not.
+        hide_parameters=True,
     )
 
 

@@ -197,6 +197,7 @@ class GroupWriter:
         # its caller's, and must not take the thread or the group down.
         try:
             result = self._session.run_in_savepoint(member.closure)
+        # tidy: the writer's thread is never cancelled; its callers' tasks are
         except BaseException as error:  # noqa: BLE001
             return Performed(member, None, translated(error))
         return Performed(member, result, None)

@@ -14,6 +14,7 @@ async def settled(outcome: asyncio.Future[Any]) -> None:
     while not outcome.done():
         try:
             await asyncio.wait([outcome])
+        # tidy: its caller raises the first cancellation once the outcome is known
         except asyncio.CancelledError:
             continue
     if not outcome.cancelled():

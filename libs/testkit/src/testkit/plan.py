@@ -15,9 +15,9 @@ class Plan:
     events: int = 3
     replicas: int = 2
     storm_s: float = 40.0
-    quiet_s: float = 3_600.0
+    quiet_s: float = 900.0
     faults: Faults = STORMY
-    crashes: float = 0.002
+    crashes: float = 0.006
     """Per port call."""
     steps_mean: int = 1_500
     """Callbacks that a process lives for, on average."""

@@ -58,8 +58,21 @@ class Secured:
         """Return the file that the bootstrap rewrites."""
         return self.server.folder / USERS_NAME
 
-    async def connect(self, user: str, password: str | None = None) -> Client:
-        """Connect as a user; its refused permissions go to ``errors``."""
+    async def connect(
+        self,
+        user: str,
+        password: str | None = None,
+        *,
+        inbox_prefix: str | None = None,
+    ) -> Client:
+        """
+        Connect as a user; its refused permissions go to ``errors``.
+
+        Args:
+            user: Its name.
+            password: Its password, if not the fixture's.
+            inbox_prefix: Where its replies go; its own by default.
+        """
         found = self.errors.setdefault(user, [])
 
         async def note(error: Exception) -> None:
@@ -69,12 +82,34 @@ class Secured:
             self.server.url,
             user=user,
             password=password or f"password-of-{user.removeprefix('tenant-')}",
-            inbox_prefix=f"_INBOX.{user}",
+            inbox_prefix=inbox_prefix or f"_INBOX.{user}",
             error_cb=note,
             allow_reconnect=False,
         )
         self.clients.append(client)
         return client
+
+    async def is_refused(self, user: str, client: Client) -> bool:
+        """Return whether the server has refused something since the last look."""
+        # nats-py's first PING overtakes what was just published.
+        await client.flush()
+        await client.flush()
+        found = self.errors[user]
+        refused = any("permissions violation" in text.lower() for text in found)
+        found.clear()
+        return refused
+
+    async def may_publish(self, user: str, client: Client, to: str) -> bool:
+        """Try to publish."""
+        await client.publish(to, b"{}")
+        return not await self.is_refused(user, client)
+
+    async def may_subscribe(self, user: str, client: Client, to: str) -> bool:
+        """Try to subscribe."""
+        subscription = await client.subscribe(to)  # pyright: ignore[reportUnknownMemberType]
+        allowed = not await self.is_refused(user, client)
+        await subscription.unsubscribe()
+        return allowed
 
     def bus(self, service: Service) -> NatsBus:
         """Return a service's bus, with its own user."""

@@ -41,7 +41,7 @@ def plan_of(seed: int) -> Plan:
     """Return a seed's plan: half have a NATS that loses its store, half have events."""
     if seed % 2 == 0:
         return Plan(events=0, wipes=True)
-    return Plan(events=6, wipes=False)
+    return Plan(tasks=3, events=12, wipes=False)
 
 
 def simulate(seed: int, plant: Plant | None = None, *, verbose: bool = False) -> Result:

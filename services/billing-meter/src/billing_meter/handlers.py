@@ -21,6 +21,7 @@ from contracts.prices import GetPrices, PriceBook
 from contracts.problems import Code
 from contracts.subjects import Service
 from contracts.usage import UsageBatch, UsageRecord
+from faults import PermanentFault
 from messaging.bus import Delivery
 from messaging.refusals import refuse
 
@@ -28,15 +29,26 @@ log = telemetry.get_logger()
 
 
 async def meter_usage(batch: UsageBatch, delivery: Delivery, deps: Deps) -> None:
-    """Post a batch's records; a repeated batch or record changes nothing."""
+    """
+    Post a batch's records; a repeated batch or record changes nothing.
+
+    Raises:
+        PermanentFault: A dead letter is replayed and must still not be posted: it
+            stays open, or its usage would be lost.
+    """
     now = deps.clock.now()
+    # One order in every writer: two batches that share tasks wait for each other
+    # instead of for ever, and a revision is posted before the one that reverses it.
+    records = sorted(
+        batch.records, key=lambda r: (r.task_id or "", r.attempt_id, r.revision)
+    )
 
     def transaction(work: Work) -> list[tuple[UsageRecord, Verdict]]:
         if not work.admit(delivery.message_id):
             return []
         return [
             (record, _meter(record, batch, delivery, deps, work, now))
-            for record in batch.records
+            for record in records
         ]
 
     for record, verdict in await deps.store.run(transaction):
@@ -85,7 +97,10 @@ def _meter(
         case Superseded():
             work.note(record, digest(record))
         case Quarantine(reason, detail):
-            work.bury(_letter(record, reason, detail, delivery, now))
+            letter = _letter(record, reason, detail, delivery, now)
+            if letter.message_id == delivery.message_id:
+                raise PermanentFault(detail, code=reason)
+            work.bury(letter)
         case Repeat():
             pass
         case _:

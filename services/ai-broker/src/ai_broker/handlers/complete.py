@@ -45,6 +45,7 @@ from faults import PermanentFault
 from messaging.subscriptions import FrameSink
 
 CLAIMS_MAX: Final = 1_000
+MARGIN_MAX: Final = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> N
     deps = desk.deps
     caller = Caller(request, sink)
     digest = completions.digest_of(request)
-    longest = deps.clock.now() + timedelta(seconds=deps.limits.call_max_s)
-    deadline = min(request.deadline, longest)
+    deadline = _deadline(request, deps)
     route = _route(request, deps)
     for _ in range(CLAIMS_MAX):
         verdict = await _claim(request, digest, route, deadline, deps)
@@ -99,6 +99,14 @@ async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> N
             await caller.opened(deps.instance)
             return await caller.end(ended)
     return await caller.end(_late())
+
+
+def _deadline(request: CompletionRequest, deps: Deps) -> datetime:
+    """Return when to stop: early enough that the caller still hears why."""
+    now = deps.clock.now()
+    margin = min((request.deadline - now) / 20, MARGIN_MAX)
+    longest = now + timedelta(seconds=deps.limits.call_max_s)
+    return min(request.deadline - margin, longest)
 
 
 def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unroutable:

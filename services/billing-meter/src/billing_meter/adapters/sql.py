@@ -1,5 +1,6 @@
 """The ledger on SQL: Core statements inside one transaction."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -31,6 +32,10 @@ from persistence.tables import dialect_of, insert_into
 from persistence.types import EPOCH, MICROSECOND
 
 T = TypeVar("T")
+
+CURSOR: Final = re.compile(
+    r"(?P<position>[0-9]{1,18}):(?P<transaction>\w{1,64})", re.ASCII
+)
 
 LINE: Final[Table] = Line.metadata.tables["ledger_line"]
 KEY: Final[Table] = UsageKey.metadata.tables["usage_key"]
@@ -196,8 +201,8 @@ class SqlWork:
 
 
 def _parse_cursor(cursor: str) -> tuple[int, str]:
-    position, _, transaction_id = cursor.partition(":")
-    if not position.isdigit():
+    found = CURSOR.fullmatch(cursor)
+    if found is None:
         message = f"{cursor!r} is no ledger cursor: pass next_cursor as it came"
         raise PermanentFault(message)
-    return int(position), transaction_id
+    return int(found["position"]), found["transaction"]

@@ -6,6 +6,7 @@ What to do with one usage record, given what the ledger knows of its attempt.
     lower revision than in force   → note it; it was superseded before it came
     same key, same digest          → nothing: a repeat
     same key, other digest         → quarantine: an id was used twice
+    another tenant's attempt       → quarantine
     absurd or from the future      → quarantine
 """
 
@@ -73,7 +74,11 @@ def judge(
     refusal = _refusal(record, now)
     if refusal is not None:
         return refusal
-    if known.in_force is not None and record.revision < known.in_force.revision:
+    in_force = known.in_force
+    if in_force is not None and in_force.tenant != record.tenant:
+        detail = f"{record.attempt_id} is {in_force.tenant}'s, not {record.tenant}'s"
+        return Quarantine("tenant-mismatch", detail)
+    if in_force is not None and record.revision < in_force.revision:
         return Superseded()
     try:
         rating = prices.rate(record)
@@ -82,9 +87,9 @@ def judge(
     if rating.pico_usd > INT64_MAX:
         return Quarantine("absurd-usage", f"{record.attempt_id} costs above int64")
     posting = post(record, rating, prices.digest, now)
-    if known.in_force is None:
+    if in_force is None:
         return Post((posting,))
-    return Post((reverse(known.in_force, now), posting))
+    return Post((reverse(in_force, now), posting))
 
 
 def digest(record: UsageRecord) -> str:
