@@ -5,15 +5,11 @@ import pytest
 
 from contracts.subjects import (
     COMPLETE,
-    SUBMIT,
-    TENANTS,
     USAGE,
     WORK_VERBS,
     Service,
     Track,
     Verb,
-    missing,
-    task_changed,
     work_stream,
 )
 from nats_bootstrap.topology import ASKERS, SENDERS

@@ -227,9 +227,7 @@ async def test_no_reply_of_a_tenants_choosing_reaches_anybody(
     acme = await reconciled.connect(ACME)
     for subject in FOREIGN:
         await acme.publish("events.acme.x", b"{}", reply=subject)
-        await acme.publish(
-            "events.acme.x", b"{}", headers={"Nats-Trace-Dest": subject}
-        )
+        await acme.publish("events.acme.x", b"{}", headers={"Nats-Trace-Dest": subject})
     await reconciled.is_refused(ACME, acme)  # Waits until they have arrived.
     # The server answers in order: whatever it says of those, it has said by now.
     await acme.request("events.acme.x", b"{}", timeout=5)
@@ -240,4 +238,3 @@ async def test_no_reply_of_a_tenants_choosing_reaches_anybody(
         (each.subject, 0) for each in heard
     ]
     assert [await state_of(reconciled, each) for each in STREAMS] == before
-

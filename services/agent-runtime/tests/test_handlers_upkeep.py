@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from agent_world import World, checks_letter, play
+from agent_world import World, checks_letter, failure, play, without_schema
 from sqlalchemy import func, select
 
 from agent_runtime.adapters.tables import SHARED, RuntimeTable
@@ -13,6 +13,9 @@ from agent_runtime.handlers.pruning import prune
 from agent_runtime.handlers.steps import claim
 from agent_runtime.handlers.working import work_on
 from agent_runtime.ports import Claimed, Store, Work
+from contracts.completions import CompletionRequest
+from contracts.frames import Failed
+from contracts.problems import Code
 from determinism import Clock
 
 T = TypeVar("T")
@@ -64,6 +67,30 @@ def test_a_heartbeat_beside_the_end_is_no_loss() -> None:
         assert slow.calls[-1] == "told", "the loop was cancelled before it knew"
 
     play(checks_letter, test)
+
+
+def test_no_call_is_begun_without_time_for_it() -> None:
+    """The last moment of a step is not spent on a call that cannot be answered."""
+    left_s: list[float] = []
+    worlds: list[World] = []
+
+    def never(request: CompletionRequest) -> Failed:
+        left = request.deadline - worlds[0].clock.now()
+        left_s.append(left.total_seconds())
+        return failure(Code.DEADLINE, retryable=True)
+
+    async def test(world: World) -> None:
+        worlds.append(world)
+        process = world.process("a")
+        await world.hire(process, without_schema(wall_time_s=8))
+        await world.ring(process, world.brief())
+        (end,) = await world.until_finished()
+        assert end.problem is not None
+        assert end.problem.code is Code.DEADLINE
+        assert len(left_s) > 3
+        assert min(left_s) >= 1
+
+    play(never, test)
 
 
 def test_old_steps_are_forgotten_whole() -> None:

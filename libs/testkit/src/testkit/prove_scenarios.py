@@ -71,6 +71,13 @@ class Outcome:
         """Tell whether every task completed and the books agree."""
         return self.completed == self.tasks and not self.books.differences
 
+    def expect_proven(self) -> None:
+        """Check that nothing was lost, done twice or billed wrongly."""
+        assert self.problems == ()
+        assert self.completed == self.tasks
+        assert self.books.differences == ()
+        assert self.books.lines >= self.books.attempts > self.tasks
+
 
 def letter_task(text: str | None = None, name: str = LETTER) -> dict[str, Any]:
     """Return the body of the demo task, with another text if one is given."""

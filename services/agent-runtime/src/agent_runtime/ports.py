@@ -238,6 +238,8 @@ class Pace:
     """Between looks for steps that nobody works on."""
     call_s: float = 300.0
     """One model call, before it is asked again under the same id."""
+    ask_min_s: float = 1.0
+    """A call with less time than this would be paid for in vain."""
     cancel_s: float = 5.0
     """For a cancelled model call to say what it cost."""
     retry_first_s: float = 0.25

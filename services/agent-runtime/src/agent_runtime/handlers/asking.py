@@ -73,7 +73,8 @@ async def ask(
         if not outcome.envelope.retryable:
             return Unanswered(problem_met)
         wait_s = _wait_s(outcome.envelope, tries, deps)
-        if deps.clock.now() + timedelta(seconds=wait_s) >= request.deadline:
+        needed = timedelta(seconds=wait_s + deps.pace.ask_min_s)
+        if deps.clock.now() + needed >= request.deadline:
             return Unanswered(_given_up(problem_met, tries))
         log.info(
             "model_asked_again", step_id=running.claimed.step.step_id, turn=turn,
