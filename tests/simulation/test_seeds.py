@@ -1,4 +1,4 @@
-"""One hundred seeds: all five services, two of each, and everything that can go wrong."""
+"""One hundred seeds of all five services, with everything that can go wrong."""
 
 import pytest
 

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from contracts.completions import CompletionRequest
 from contracts.frames import Failed, Frame, Opened, Ping, TextDelta
-from contracts.subjects import COMPLETE, Service, Track
+from contracts.subjects import COMPLETE, Service, Track, cancel_completion
 from faults import TransientFault
 from messaging.bus import Delivery
 from messaging.subscriptions import AnswerInFrames, FrameSink
@@ -177,3 +177,32 @@ async def test_inboxes_are_forgotten(world: NatsWorld) -> None:
         async with caller.complete(completion_request(world)) as frames:
             _ = [frame async for frame in frames]
     assert caller.open_completions == before == 0
+
+
+async def test_a_cancel_follows_a_take_over(world: NatsWorld) -> None:
+    """A second ``Opened`` names the new owner, and a cancel goes to it."""
+    cancelled = asyncio.Event()
+    second = Opened(number=1, completion_id="step_1:0", instance="instance_c").encode()
+
+    async def play(client: Client, msg: Msg) -> None:
+        async def on_cancel(_: Msg) -> None:
+            cancelled.set()
+
+        await client.subscribe(  # pyright: ignore[reportUnknownMemberType]
+            cancel_completion("instance_c"), cb=on_cancel
+        )
+        await client.flush()
+        await client.publish(msg.reply, OPENED)
+        await client.publish(msg.reply, second)
+
+    async with playing(world, play):
+        caller = world.build(Service.GATEWAY)
+        await caller.connect()
+        async with caller.complete(completion_request(world)) as frames:
+            reader = aiter(frames)
+            await anext(reader)
+            await anext(reader)
+            await frames.cancel()
+            async with asyncio.timeout(5):
+                await cancelled.wait()
+    assert cancelled.is_set()

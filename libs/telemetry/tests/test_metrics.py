@@ -52,3 +52,4 @@ def test_unbound_metrics_cost_nothing() -> None:
     metrics.tasks_total.add(1, status="completed")
     metrics.commit_duration_seconds.record(0.001, service="gateway")
     metrics.outbox_backlog.set(1, service="gateway")
+    assert b"tasks_total" not in generate_latest()

@@ -5,9 +5,13 @@ import asyncio
 import pytest
 
 from contracts.subjects import Service
+from determinism import SystemClock
 from testkit.chance import Chance
 from testkit.clock import Deadlock, SimulatedClock, SimulationLoop, run_simulation
 from testkit.incarnation import Incarnation
+
+# Its sleep is the loop's, and the loop's time is virtual here.
+CLOCK = SystemClock()
 
 HOUR_S = 3600.0
 
@@ -34,7 +38,7 @@ def test_timers_of_one_time_keep_their_order() -> None:
     async def main(loop: SimulationLoop) -> None:
         for number in range(50):
             loop.call_at(1.0, seen.append, number)
-        await asyncio.sleep(2)
+        await CLOCK.sleep(2)
 
     run_simulation(main, limit_s=10)
     assert seen == list(range(50))
@@ -54,7 +58,7 @@ def test_a_run_past_its_limit_ends() -> None:
 
     async def main(_: SimulationLoop) -> None:
         for _second in range(1_000):
-            await asyncio.sleep(1)
+            await CLOCK.sleep(1)
 
     with pytest.raises(TimeoutError):
         run_simulation(main, limit_s=100)
@@ -68,7 +72,7 @@ def test_a_crash_is_no_cancellation(steps: int) -> None:
 
     async def child() -> None:
         try:
-            await asyncio.sleep(1)
+            await CLOCK.sleep(1)
             seen.append("child")
         finally:
             seen.append("child finally")
@@ -80,7 +84,7 @@ def test_a_crash_is_no_cancellation(steps: int) -> None:
                 group.create_task(child())
                 await asyncio.sleep(0)
                 seen.append("first")
-                await asyncio.sleep(3)
+                await CLOCK.sleep(3)
                 seen.append("second")
         finally:
             seen.append("finally")
@@ -93,7 +97,7 @@ def test_a_crash_is_no_cancellation(steps: int) -> None:
             on_crash=lambda _where: crashed_at.append(len(seen)),
         )
         incarnation.start(program())
-        await asyncio.sleep(10)
+        await CLOCK.sleep(10)
         return list(seen)
 
     after = run_simulation(main, limit_s=20)

@@ -127,9 +127,19 @@ def _run(state: State, console: Console, replicas: int, on_ready: Any) -> None:
     try:
         run_supervisor(supervisor, replicas, on_ready, state)
     except* RuntimeError as failures:
-        for failure in failures.exceptions:
+        for failure in leaves(failures):
             typer.echo(f"up: {failure}", err=True)
         raise typer.Exit(1) from None
+    finally:
+        console.close()
+
+
+def leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """Return the errors that a group holds, however deep."""
+    found: list[BaseException] = []
+    for each in group.exceptions:
+        found += leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return found
 
 
 def _detach(state: State, replicas: int) -> None:
@@ -146,6 +156,7 @@ def _detach(state: State, replicas: int) -> None:
     limit = CLOCK.monotonic() + READY_LIMIT_S
     while read_json(state.endpoints) is None:
         if child.poll() is not None or CLOCK.monotonic() > limit:
+            child.terminate()
             tail = "\n".join(log.read_text().splitlines()[-20:])
             typer.echo(f"not ready; {log} ends:\n{tail}", err=True)
             raise typer.Exit(1)

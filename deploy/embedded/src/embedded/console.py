@@ -55,6 +55,12 @@ class Console:
         if not self._is_quiet:
             print(self._format(name, line), flush=True)  # noqa: T201 -- its purpose
 
+    def close(self) -> None:
+        """Close the files; a later line opens its own again."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
     def _format(self, name: str, line: str) -> str:
         colour = COLOURS[hash_of(name) % len(COLOURS)]
         label = self._paint(f"{name:<{NAME_WIDTH}}", colour)

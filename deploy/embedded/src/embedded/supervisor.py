@@ -57,7 +57,7 @@ class Supervisor:
         Start everything, say when it is ready, and run until told to stop.
 
         Raises:
-            NotReady: A service did not become ready in time.
+            ExceptionGroup: Of ``NotReady`` or ``SetUpFailed``, perhaps nested.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,24 +83,28 @@ class Supervisor:
         secrets: Mapping[str, str],
         on_ready: Callable[[Endpoints], Awaitable[None]],
     ) -> None:
-        starting = asyncio.create_task(self._set_up(plan, secrets))
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait({starting})
-            return
-        endpoints = starting.result()
-        greeting = asyncio.create_task(_greet(on_ready, endpoints))
-        await stopping
-        greeting.cancel()
-        await asyncio.wait({greeting})
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(self._set_up_and_greet(plan, secrets, on_ready))
+            await self._stop.wait()
+            running.cancel()
+
+    async def _set_up_and_greet(
+        self,
+        plan: Plan,
+        secrets: Mapping[str, str],
+        on_ready: Callable[[Endpoints], Awaitable[None]],
+    ) -> None:
+        await _greet(on_ready, await self._set_up(plan, secrets))
 
     async def _set_up(self, plan: Plan, secrets: Mapping[str, str]) -> Endpoints:
         await self._await_ready(plan)
         gateway = plan.gateway_url
-        tenant = await ensure_tenant(gateway, secrets["admin_key"], self._state)
-        await apply_examples(gateway, tenant["api_key"])
+        try:
+            tenant = await ensure_tenant(gateway, secrets["admin_key"], self._state)
+            await apply_examples(gateway, tenant["api_key"])
+        except httpx.TransportError as cause:
+            message = f"{gateway} was ready and does not answer: {cause!r}"
+            raise NotReady(message) from cause
         endpoints = describe(plan, secrets, tenant, self._state)
         write_json(self._state.endpoints, endpoints)
         return endpoints
@@ -185,10 +189,10 @@ async def _stop(processes: Sequence[Supervised]) -> None:
 async def _greet(
     on_ready: Callable[[Endpoints], Awaitable[None]], endpoints: Endpoints
 ) -> None:
-    # A demo that fails must not take the platform down; it says what happened.
+    # A demo that fails, however it does, must not take the platform down.
     try:
         await on_ready(endpoints)
-    except (httpx.HTTPError, RuntimeError) as cause:
+    except Exception as cause:  # noqa: BLE001
         print(f"the demo task failed: {cause}", flush=True)  # noqa: T201
 
 

@@ -99,7 +99,8 @@ class Address:
 
 def token(text: str) -> str:
     """Return the text when it is one safe subject token; ValueError otherwise."""
-    if TOKEN.match(text) is None:
+    # Not ``match``: to Python ``$`` also stands before a last line break.
+    if TOKEN.fullmatch(text) is None:
         message = f"{text!r} cannot be part of a subject: use letters, digits, - and _"
         raise ValueError(message)
     return text

@@ -108,7 +108,8 @@ class NatsFrameStream:
         except ValidationError:
             self.fail(self._cut(f"frame {self._next} does not decode"))
             return
-        if isinstance(frame, Opened) and self._instance is None:
+        # A second Opened names the replica that took the completion over.
+        if isinstance(frame, Opened) and frame.instance != self._instance:
             self._instance = frame.instance
             if self._wants_cancel:
                 await self._send_cancel(frame.instance)

@@ -47,6 +47,7 @@ LEGEND: Final = (
 )
 SHOWN_MAX: Final = 20
 MIB: Final = 1 << 20
+WIDTH_MIN: Final = 140
 
 
 def scenarios(tasks: int, flood_tasks: int) -> dict[int, list[Scenario]]:
@@ -143,6 +144,7 @@ def main() -> None:
     for outcome in outcomes:
         table.add_row(*cells(outcome))
     console = Console()
+    console.width = max(console.width, WIDTH_MIN)
     console.print(table)
     for text in troubles(outcomes):
         console.print(text, style="red", markup=False)
