@@ -11,10 +11,12 @@ from typing import Annotated, Any, Final, NoReturn
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 CHECKOUT: Final = Path(__file__).parents[3]
 LIMIT_S: Final = 30.0
 FIRST_ERROR: Final = 400
+LAST_EVENTS: Final = frozenset({"end", "error"})
 
 OUT: Final = Console()
 ERR: Final = Console(stderr=True)
@@ -90,8 +92,13 @@ def ask(
 
 
 def feed(opened: httpx.Client, path: str) -> Iterator[tuple[str, Json]]:
-    """Yield a feed's events: name and data."""
-    with opened.stream("GET", path, timeout=None) as answer:
+    """
+    Yield a feed's events up to its end: name and data.
+
+    A quiet feed says something every few seconds; silence beyond the client's limit,
+    like a feed that stops without an end, ends the command.
+    """
+    with opened.stream("GET", path) as answer:
         if answer.status_code >= FIRST_ERROR:
             answer.read()
             fail(explain(answer))
@@ -101,6 +108,9 @@ def feed(opened: httpx.Client, path: str) -> Iterator[tuple[str, Json]]:
                 name = line.removeprefix("event: ")
             elif line.startswith("data: "):
                 yield name, json.loads(line.removeprefix("data: "))
+                if name in LAST_EVENTS:
+                    return
+    fail("the feed broke off before its end: ask again")
 
 
 def explain(answer: httpx.Response) -> str:
@@ -116,7 +126,8 @@ def explain(answer: httpx.Response) -> str:
 
 def fail(text: str) -> NoReturn:
     """Say what went wrong and end with code 1."""
-    ERR.print(f"[red]error[/] {text}", highlight=False, soft_wrap=True)
+    # The text may be anything, square brackets among it.
+    ERR.print("[red]error[/]", escape(text), highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 
@@ -137,6 +148,14 @@ def read_argument(text: str) -> object:
         return json.loads(source)
     except ValueError as cause:
         fail(f"{text[:60]!r} is not JSON ({cause}); write @file to read a file")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content; a missing one ends the command."""
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        fail(f"cannot read {path}: {cause}")
 
 
 def read_text(path: Path) -> str:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from cli.client import OUT, AsJson, ask, client, print_json
+from cli.client import OUT, AsJson, ask, client, print_json, read_bytes
 
 app = typer.Typer(no_args_is_help=True, help="Messages that could not be processed.")
 
@@ -28,9 +29,9 @@ def list_dead_letters(service: Service, *, as_json: AsJson = False) -> None:
     for each in page["dead_letters"]:
         table.add_row(
             each["id"],
-            each["subject"],
-            each["reason"],
-            each["detail"],
+            escape(each["subject"]),
+            escape(each["reason"]),
+            escape(each["detail"]),
             each["created_at"][:19],
         )
     OUT.print(table)
@@ -45,7 +46,7 @@ def replay_dead_letter(
 ) -> None:
     """Process a dead letter again, perhaps with a repaired body."""
     content = (
-        {} if body is None else {"body": base64.b64encode(body.read_bytes()).decode()}
+        {} if body is None else {"body": base64.b64encode(read_bytes(body)).decode()}
     )
     with client() as opened:
         ask(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from cli.client import OUT, AsJson, ask, client, print_json, read_text
@@ -51,7 +52,7 @@ def list_employees(*, as_json: AsJson = False) -> None:
         table.add_row(
             document["name"],
             str(each["version"]),
-            document["role"],
+            escape(document["role"]),
             document.get("model", {}).get("model", ""),
             ", ".join(document.get("tools", ())),
         )

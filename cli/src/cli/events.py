@@ -68,9 +68,7 @@ async def _publish(
     try:
         # nats-py types its options loosely.
         jetstream = connection.jetstream()  # pyright: ignore[reportUnknownMemberType]
-        await jetstream.publish(
-            subject, body, headers=headers, timeout=LIMIT_S
-        )
+        await jetstream.publish(subject, body, headers=headers, timeout=LIMIT_S)
     except (nats.errors.Error, TimeoutError) as cause:
         fail(f"publish {subject}: {cause!r}")
     finally:

@@ -4,6 +4,7 @@ from typing import Final
 
 import httpx
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from cli.client import OUT, AsJson, Json, fail, find_target, print_json
@@ -39,7 +40,7 @@ def _show(found: dict[str, Json]) -> None:
             f"{check} {state['status']} {state.get('detail', '')}".strip()
             for check, state in each.get("checks", {}).items()
         )
-        table.add_row(name, f"[{colour}]{each['status']}[/]", checks)
+        table.add_row(name, f"[{colour}]{each['status']}[/]", escape(checks))
     OUT.print(table)
 
 

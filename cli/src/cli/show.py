@@ -93,4 +93,4 @@ def tool_call(call: Json) -> str:
     """Return one tool call in a line."""
     answer = escape(" ".join(call["result"].split())[:RESULT_WIDTH])
     colour = "red" if call.get("is_error") else "green"
-    return f"{call['name']} {escape(call['arguments'])} [{colour}]→[/] {answer}"
+    return f"{escape(call['name'])} {escape(call['arguments'])} [{colour}]→[/] {answer}"

@@ -127,10 +127,10 @@ async def test_a_process_stopped_before_it_began_never_runs() -> None:
 
 @pytest.mark.parametrize("length", [10, 2_000_000])
 async def test_lines_of_any_length_pass(length: int) -> None:
-    """A line above the limit is dropped; the process and the next line are not."""
+    """A line above the limit loses its beginning; the process goes on."""
     kept = keep(f"print('x' * {length}); print('after', flush=True)")
     async with asyncio.TaskGroup() as group:
         group.create_task(kept.process.run())
         await kept.says("after")
         await kept.process.stop()
-    assert any("x" in line for line in kept.lines) == (length < LINE_MAX)
+    assert max(map(len, kept.lines)) <= LINE_MAX

@@ -32,7 +32,9 @@ class SilentBus:
 
 def composed(database: Database, url: str) -> Composed:
     """Wire the service onto a store and a sandbox, without real keys."""
-    settings = Settings(database_url="sqlite://", sandbox_url=url)
+    settings = Settings(
+        database_url="sqlite://", sandbox_url=url, vendor_environment={}
+    )
     # cast: only the outbox relay would send, and it does not run here.
     bus = cast("Bus", SilentBus())
     clock, ids = SystemClock(), SeededIds(1)
@@ -42,7 +44,6 @@ def composed(database: Database, url: str) -> Composed:
         bus=bus,
         clock=clock,
         ids=ids,
-        environment={},
     )
 
 

@@ -292,17 +292,35 @@ def test_an_ended_task_cannot_be_cancelled() -> None:
 
 
 def test_a_passed_deadline_fails_the_step_and_stops_its_worker() -> None:
-    """The task ends though its worker never answers; a late answer is ignored."""
+    """The task ends though its worker never answers; a second ring is nothing."""
     run = started()
     decision = runs.deadline_passed(run, run.active[0].step_id, NOW)
     assert types(decision) == ["step.finished", "task.failed"]
     assert decision.run.problem is not None
     assert decision.run.problem.code is Code.DEADLINE
     assert isinstance(decision.owed[0].message, CancelStep)
-    late = runs.step_finished(decision.run, plan(brief()), finish(run), NOW)
-    assert late == Decision(decision.run)
     again = runs.deadline_passed(decision.run, run.active[0].step_id, NOW)
     assert again == Decision(decision.run)
+
+
+def test_what_a_late_step_consumed_is_counted_once() -> None:
+    """A step that time ended still tells its vendor calls, and no event comes of it."""
+    run = started()
+    state = runs.turn_finished(run, bell(run, 1), NOW).run
+    state = runs.turn_finished(state, bell(run, 3), NOW).run
+    ended = runs.deadline_passed(state, run.active[0].step_id, NOW).run
+    assert (ended.attempts, ended.turns) == (2, 2)
+    word = finish(run, StepOutcome.CANCELLED, turns=4)
+    late = runs.step_finished(ended, plan(brief()), word, NOW)
+    assert (late.events, late.owed, late.timers) == ((), (), ())
+    assert late.run.attempts == 5
+    assert late.run.usage == TokenUsage(input_tokens=15)
+    assert (late.run.status, late.run.seq) == (ended.status, ended.seq)
+    assert late.run.finished_at == ended.finished_at
+    again = runs.step_finished(late.run, plan(brief()), word, NOW)
+    assert again == Decision(late.run)
+    stale = finish(run, StepOutcome.CANCELLED, fence=0)
+    assert runs.step_finished(ended, plan(brief()), stale, NOW) == Decision(ended)
 
 
 def test_a_deadline_ends_a_cancel_that_nobody_answers() -> None:

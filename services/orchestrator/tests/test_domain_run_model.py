@@ -6,6 +6,7 @@ fences, keeps every message that was ever sent, and delivers any of them at any 
 as often as it likes or never.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,6 +19,7 @@ from contracts.message import Json
 from contracts.steps import CancelStep, StepFinished, StepOutcome, StepRequested
 from contracts.tasks import SubmitTask, TaskEvent, TaskEventType, TaskStatus
 from contracts.turns import TurnFinished, TurnRecord
+from contracts.usage import TokenUsage
 from orchestrator.domain import run as runs
 from orchestrator.domain.decision import Decision, Refusal
 from orchestrator.domain.definition import Definition, plain
@@ -51,6 +53,11 @@ class Worker:
         self.finish: StepFinished | None = None
 
 
+def told(run: Run) -> Run:
+    """Return the run without what a late word may still change: its sums."""
+    return replace(run, unheard=(), attempts=0, usage=TokenUsage())
+
+
 class RunMachine(RuleBasedStateMachine):
     """The reducer, and a network that does what it wants."""
 
@@ -73,7 +80,9 @@ class RunMachine(RuleBasedStateMachine):
     def apply(self, decision: Decision) -> None:
         """Commit a decision: keep its history, let its messages arrive."""
         if self.end is not None:
-            assert decision == Decision(self.end), "an end is final"
+            assert decision == Decision(decision.run), "an end is final"
+            assert told(decision.run) == told(self.end), "an end is final"
+            self.run = decision.run
             return
         self.run = decision.run
         self.history.extend(decision.events)

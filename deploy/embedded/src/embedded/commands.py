@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from rich.console import Console as Terminal
@@ -134,12 +134,13 @@ def _run(state: State, console: Console, replicas: int, on_ready: Any) -> None:
         console.close()
 
 
-def leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    """Return the errors that a group holds, however deep."""
-    found: list[BaseException] = []
-    for each in group.exceptions:
-        found += leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
-    return found
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the errors that a group holds, however deep; an error is its own."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    # isinstance cannot tell of what the group is.
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for each in group.exceptions for leaf in leaves(each)]
 
 
 def _detach(state: State, replicas: int) -> None:

@@ -130,7 +130,7 @@ class Supervised:
         while True:
             try:
                 line = await output.readline()
-            except ValueError:  # a line above the limit is dropped, not fatal
+            except ValueError:  # a line above the limit loses its beginning, no more
                 continue
             if not line:
                 return

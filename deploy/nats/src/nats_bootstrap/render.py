@@ -122,8 +122,8 @@ def with_tenants(include_text: str, tenants: Sequence[tuple[str, str]]) -> str:
             "the included NATS file has no mark where tenants begin; render it anew"
         )
     found = sorted(tenants)
-    exports = [_exports(name) for name, _ in found]
     accounts = [_account(name, hashed) for name, hashed in found]
+    exports = [_exports(name) for name, _ in found]
     head = [services.rstrip(), f"  {TENANTS_MARK}"]
     return "\n".join([*head, "  exports: [", *exports, "  ]", "}", *accounts, ""])
 

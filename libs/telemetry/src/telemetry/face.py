@@ -182,6 +182,7 @@ class HttpServer:
         listening = _listen(self._host, self._wanted)
         self.port = int(listening.getsockname()[1])
         self._server = _server(self._app, self._connections_max)
+        # tidy: __aexit__ ends and awaits it.
         self._serving = asyncio.create_task(
             self._server.serve(sockets=[listening]), name="face"
         )

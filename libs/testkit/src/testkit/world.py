@@ -162,7 +162,7 @@ class World:
             SeededIds(hash_of(1, instance)),
         )
         incarnation.store = (process.database, part.shared, clock.now)
-        composed = process.compose(vendors=self.vendors, environment={})
+        composed = process.compose(vendors=self.vendors)
         self._alive[name] = (process, composed)
         runnable: Runnable = composed.runnable
         incarnation.start(self._live(process, runnable))

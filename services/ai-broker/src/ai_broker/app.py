@@ -1,6 +1,5 @@
 """The composition root: names every adapter, opens, wires, closes."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,7 +48,6 @@ def compose(
     clock: Clock,
     ids: IdSource,
     vendors: Mapping[str, Vendor] | None = None,
-    environment: Mapping[str, str] | None = None,
 ) -> Composed:
     """
     Wire the service onto these ports.
@@ -61,11 +59,9 @@ def compose(
         clock: The time.
         ids: Attempt ids and jitter.
         vendors: By name, instead of the real ones; only those are on the menu.
-        environment: Where vendors' keys are looked up; the process's own if None.
     """
     catalogue = read_catalogue(settings.catalogue_file)
-    found = os.environ if environment is None else environment
-    endpoints = usable(catalogue, found, settings.sandbox_url)
+    endpoints = usable(catalogue, settings.vendor_environment, settings.sandbox_url)
     named = open_vendors(endpoints, settings) if vendors is None else vendors
     entries = tuple(each for each in catalogue.vendors if each.name in named)
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)

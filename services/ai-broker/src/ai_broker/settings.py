@@ -1,5 +1,7 @@
 """ai-broker's settings, read once from ``AI_BROKER_…``."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +17,8 @@ class Settings(ServiceSettings):
     """
     What ai-broker can be told.
 
-    Vendors' keys and addresses are not here: they keep the names that their own
-    SDKs read (``OPENAI_API_KEY``), which the catalogue lists.
+    Vendors' keys and addresses keep the names that their own SDKs read
+    (``OPENAI_API_KEY``), which the catalogue lists; so the environment is kept whole.
     """
 
     model_config = SettingsConfigDict(env_prefix="AI_BROKER_", frozen=True)
@@ -27,6 +29,10 @@ class Settings(ServiceSettings):
     """Vendors, models and aliases."""
     sandbox_url: str | None = None
     """The sandbox vendor's address; without it there are only real vendors."""
+    vendor_environment: Mapping[str, str] = Field(
+        default_factory=lambda: dict(os.environ), repr=False
+    )
+    """Where vendors' keys and addresses are looked up."""
     vendor_connect_s: float = Field(default=10, gt=0, le=60)
     """How long a connection to a vendor may take."""
     vendor_idle_s: float = Field(default=120, gt=0, le=900)

@@ -22,6 +22,10 @@ class Work(Protocol):
         """Note a message; False when it was seen before."""
         ...
 
+    def has_admitted(self, message_id: str) -> bool:
+        """Tell whether a message was noted before."""
+        ...
+
     def create(self, decision: Decision, brief: SubmitTask) -> bool:
         """Insert a new run with all that it begins with; False when it is there."""
         ...

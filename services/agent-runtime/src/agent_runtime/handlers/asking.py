@@ -154,7 +154,7 @@ async def _hang_up(
         # A cancel that gets lost costs money, not correctness.
         await within(deps.pace.cancel_s, answer.cancel(), "cancel the model call")
     await deps.clock.sleep(deps.pace.cancel_s)
-    limit.reschedule(asyncio.get_running_loop().time())
+    limit.reschedule(0.0)  # a time that has passed: end the wait now
 
 
 async def _pause(wait_s: float, running: Running) -> None:

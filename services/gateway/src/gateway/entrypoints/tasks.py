@@ -94,7 +94,11 @@ async def get_task(task_id: TaskId, tenant: TenantOf, deps: DepsOf) -> TaskView:
     return await tasks.get_task(tenant, task_id, deps)
 
 
-@routes.get("/{task_id}/events", response_class=FeedResponse)
+@routes.get(
+    "/{task_id}/events",
+    status_code=status.HTTP_200_OK,
+    response_class=FeedResponse,
+)
 async def follow_task(
     task_id: TaskId,
     tenant: TenantOf,

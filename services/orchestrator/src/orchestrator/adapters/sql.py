@@ -125,6 +125,10 @@ class SqlWork:
         """Note a message; False when it was seen before."""
         return Inbox(self._conn, SHARED).admit(message_id, self._now)
 
+    def has_admitted(self, message_id: str) -> bool:
+        """Tell whether a message was noted before."""
+        return bool(Inbox(self._conn, SHARED).known((message_id,)))
+
     def create(self, decision: Decision, brief: SubmitTask) -> bool:
         """Insert a new run with all that it begins with; False when it is there."""
         run = decision.run

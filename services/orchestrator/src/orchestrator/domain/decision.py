@@ -19,7 +19,14 @@ from contracts.tasks import StepStatus, SubmitTask, TaskEvent, TaskEventType
 from contracts.turns import TurnRecord
 from contracts.usage import TokenUsage
 from orchestrator.domain.definition import Task
-from orchestrator.domain.state import NEXT, STEP_NEXT, ActiveStep, Happening, Run
+from orchestrator.domain.state import (
+    NEXT,
+    STEP_NEXT,
+    ActiveStep,
+    Happening,
+    Run,
+    UnheardStep,
+)
 
 
 class StepDeadline(Message):
@@ -187,6 +194,17 @@ class Draft:
                 **data,
             },
         )
+
+    def expect_word(self, step: ActiveStep) -> None:
+        """Remember a step that ended without its worker, to count its word once."""
+        early = tuple(turn.turn for turn in step.early)
+        unheard = UnheardStep(step.step_id, step.fence, step.turns, early)
+        self.run = replace(self.run, unheard=(*self.run.unheard, unheard))
+
+    def hear_word(self, step: UnheardStep) -> None:
+        """Forget a step whose worker has told."""
+        unheard = tuple(each for each in self.run.unheard if each != step)
+        self.run = replace(self.run, unheard=unheard)
 
     def _owe(self, verb: subjects.Verb, message: Message, message_id: str) -> None:
         address = verb.to(self.run.tenant)

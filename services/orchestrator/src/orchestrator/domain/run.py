@@ -10,7 +10,9 @@ times or, for turns, never:
   end;
 - a message under a lower fence than one heard of comes from a worker that has lost
   its lease, and counts for nothing;
-- a cancelled task ends cancelled, whatever its steps still achieve.
+- a cancelled task ends cancelled, whatever its steps still achieve;
+- a step that its deadline ended stays failed; what its worker tells later only adds
+  to the sums of tokens and vendor calls, once, and no event.
 """
 
 from dataclasses import dataclass, replace
@@ -118,7 +120,9 @@ def step_finished(
 ) -> Decision:
     """End the step, with every turn that its bells have not brought; go on."""
     step = run.step(message.step_id)
-    if step is None or message.fence < step.fence:
+    if step is None:
+        return _count_late(run, message, now)
+    if message.fence < step.fence:
         return Decision(run)
     draft = Draft(run, now)
     missing = _by_number(step, message.turns)
@@ -184,11 +188,26 @@ def deadline_passed(run: Run, step_id: str, now: datetime) -> Decision:
             "problem": failure.model_dump(mode="json", exclude_none=True),
         },
     )
+    draft.expect_word(step)
     if run.status is TaskStatus.CANCELLING:  # its cancel is owed already
         _stop_when_idle(draft)
     else:
         draft.owe_cancel(step, failure.detail)
         _fail(draft, failure)
+    return draft.decision()
+
+
+def _count_late(run: Run, message: StepFinished, now: datetime) -> Decision:
+    """Count what a step consumed whose end came too late; its history stays."""
+    step = next((each for each in run.unheard if each.step_id == message.step_id), None)
+    if step is None or message.fence < step.fence:
+        return Decision(run)
+    draft = Draft(run, now)
+    for turn in message.turns:
+        if turn.turn > step.turns and turn.turn not in step.early:
+            draft.count(turn.attempts)
+    draft.count(message.attempts)
+    draft.hear_word(step)
     return draft.decision()
 
 

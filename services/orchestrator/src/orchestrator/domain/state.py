@@ -65,6 +65,18 @@ class ActiveStep:
 
 
 @dataclass(frozen=True, slots=True)
+class UnheardStep:
+    """A step that ended before its worker told: what it consumed is yet to come."""
+
+    step_id: str
+    fence: int
+    turns: int
+    """Turns up to this number are counted."""
+    early: tuple[int, ...] = ()
+    """Numbers above it that are counted too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One task as it stands; written by one transaction at a time."""
 
@@ -83,6 +95,8 @@ class Run:
     """``<trigger>:<event id>``."""
     trace_id: str | None = None
     active: tuple[ActiveStep, ...] = ()
+    unheard: tuple[UnheardStep, ...] = ()
+    """Steps that time ended; each leaves when its worker's last word is counted."""
     seq: int = 0
     """Sequence of the newest history event."""
     usage: TokenUsage = TokenUsage()  # noqa: RUF009 -- frozen

@@ -9,13 +9,15 @@ Triggers: which events start which task, and with what words.
       input: data
       files: {"{{ data.number }}.txt": data.text}
 
-A path that leads nowhere is a ``PermanentFault`` that names it: the event becomes a
-dead letter, and no task starts with half a goal.
+A path that leads nowhere is a ``PermanentFault`` that names it: no task starts with
+half a goal. The other triggers start theirs; the event becomes a dead letter all the
+same, and a replay starts what is missing, since the same trigger and the same event
+give the same task id.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -45,9 +47,32 @@ class Started:
     """``<trigger>:<event id>``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What an event sets going."""
+
+    started: tuple[Started, ...]
+    failures: tuple[str, ...]
+    """Why the other triggers that wait for it could not use it."""
+
+
 def check(trigger: Trigger) -> tuple[FieldError, ...]:
     """Return what cannot work in a trigger; nothing when all can."""
     return tuple(_faults(trigger))
+
+
+def pull(waiting: Iterable[Trigger], event: Event, now: datetime) -> Pulled:
+    """Return the tasks of those triggers that wait for this event."""
+    started: list[Started] = []
+    failures: list[str] = []
+    for trigger in waiting:
+        if not matches(trigger, event):
+            continue
+        try:
+            started.append(start(trigger, event, now))
+        except PermanentFault as fault:
+            failures.append(fault.detail)
+    return Pulled(tuple(started), tuple(failures))
 
 
 def matches(trigger: Trigger, event: Event) -> bool:
@@ -72,9 +97,8 @@ def start(trigger: Trigger, event: Event, now: datetime) -> Started:
     """
     root = document(event)
     goal = _filled(trigger, "goal", trigger.task.goal, root)
-    if not 1 <= len(goal) <= GOAL_CHARS_MAX:
-        detail = f"{_at(trigger, 'goal')}: has {len(goal)} characters when filled; "
-        raise PermanentFault(f"{detail}1 to {GOAL_CHARS_MAX} are taken")
+    if not goal:
+        raise PermanentFault(f"{_at(trigger, 'goal')}: is empty when filled")
     data: Json = None
     if trigger.task.input is not None:
         data = _required(trigger, "input", trigger.task.input, root)
@@ -115,8 +139,16 @@ def _files(trigger: Trigger, root: JsonObject) -> tuple[TaskFile, ...]:
 
 
 def _filled(trigger: Trigger, field: str, template: str, root: JsonObject) -> str:
+    left = GOAL_CHARS_MAX - len(template)
+
     def fill(place: re.Match[str]) -> str:
-        return _text(_required(trigger, field, place[1], root))
+        nonlocal left
+        text = _text(_required(trigger, field, place[1], root))
+        left -= len(text)
+        if left < 0:  # at once: a few places could make a gigabyte of one event
+            detail = f"{_at(trigger, field)}: has too many characters when filled; "
+            raise PermanentFault(f"{detail}at most {GOAL_CHARS_MAX} are taken")
+        return text
 
     return _PLACE.sub(fill, template)
 

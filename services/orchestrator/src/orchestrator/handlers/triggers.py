@@ -23,6 +23,7 @@ from orchestrator.ports import Deps, Work
 from telemetry import metrics, trace_id
 
 TRIGGERS_MAX: Final = 500
+FAILURES_SHOWN_MAX: Final = 8
 
 
 async def apply_trigger(request: ApplyTrigger, deps: Deps) -> TriggerVersion:
@@ -72,41 +73,53 @@ async def list_triggers(request: ListTriggers, deps: Deps) -> TriggerPage:
 
 async def receive_event(foreign: ForeignEvent, deps: Deps) -> None:
     """
-    Start a task for each trigger that waits for this event, all or none.
+    Start a task for each trigger that waits for this event, each once.
 
     Raises:
         PermanentFault: The event cannot be read, or a trigger cannot use it: a
             dead letter with the reason, and a replay starts what is missing.
     """
     try:
-        decisions = await _start_triggered(_parsed(foreign), deps)
+        outcome = await _receive(_parsed(foreign), deps)
     except PermanentFault:
-        metrics.events_received_total.add(1, outcome="permanent")
+        outcome = "permanent"
         raise
-    outcome = "duplicate" if decisions is None else "ok"
-    metrics.events_received_total.add(1, outcome=outcome)
-    for decision in decisions or ():
+    finally:
+        metrics.events_received_total.add(1, outcome=outcome)
+
+
+async def _receive(event: Event, deps: Deps) -> str:
+    pulled = await deps.store.run(lambda work: _pull(work, event, deps))
+    if pulled is None:
+        return "duplicate"
+    decisions, failures = pulled
+    for decision in decisions:
         await tell(decision, deps)
+    if failures:
+        others = "; the other triggers' tasks have started" if decisions else ""
+        shown = "; ".join(failures[:FAILURES_SHOWN_MAX])
+        raise PermanentFault(f"{shown}{others}")
+    return "ok"
 
 
-async def _start_triggered(event: Event, deps: Deps) -> list[Decision | None] | None:
-    now = deps.now()
-    trace = trace_id()
-
-    def transaction(work: Work) -> list[Decision | None] | None:
-        if not work.admit(events.message_id(event)):
-            return None
-        decisions: list[Decision | None] = []
-        for version in work.triggers(event.tenant):
-            if not triggers.matches(version.trigger, event):
-                continue
-            started = triggers.start(version.trigger, event, now)
-            origin = runs.Origin(deps.step_deadline_s, started.triggered_by, trace)
-            decision = runs.start(started.brief, now, origin)
-            decisions.append(open_run(work, started.brief, decision))
-        return decisions
-
-    return await deps.store.run(transaction)
+def _pull(
+    work: Work, event: Event, deps: Deps
+) -> tuple[list[Decision | None], tuple[str, ...]] | None:
+    """Open the runs that an event starts; None when all of them were before."""
+    key, now, trace = events.message_id(event), deps.now(), trace_id()
+    if work.has_admitted(key):
+        return None
+    waiting = [version.trigger for version in work.triggers(event.tenant)]
+    pulled = triggers.pull(waiting, event, now)
+    # An event that some trigger could not use is not done: a replay comes in.
+    if not pulled.failures and not work.admit(key):
+        return None
+    decisions: list[Decision | None] = []
+    for started in pulled.started:
+        origin = runs.Origin(deps.step_deadline_s, started.triggered_by, trace)
+        decision = runs.start(started.brief, now, origin)
+        decisions.append(open_run(work, started.brief, decision))
+    return decisions, pulled.failures
 
 
 def _parsed(foreign: ForeignEvent) -> Event:
