@@ -11,6 +11,7 @@ import pytest
 from contracts.delivery import Missing, MissingReply
 from contracts.subjects import Service, missing
 from faults import TransientFault
+from messaging.burial import NoSink
 from messaging.bus import Delivery
 from messaging.nats_bus import NatsBus
 from messaging.runner import serve
@@ -50,7 +51,8 @@ async def serving(
         await world.clock.sleep(0.3)
         return MissingReply(missing=())
 
-    runnable = Runnable(RECEIVER, (Answer(missing(RECEIVER), Missing, answer),), loops)
+    listens = (Answer(missing(RECEIVER), Missing, answer),)
+    runnable = Runnable(RECEIVER, listens, loops, sink=NoSink())
     process = Process(world.build(RECEIVER))
 
     def listening(port: int) -> None:

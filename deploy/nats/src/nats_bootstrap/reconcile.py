@@ -17,6 +17,7 @@ from contracts.subjects import RECONCILE, TENANTS, Service
 from contracts.tenants import ReconcileReport, Tenants
 from determinism import Clock
 from faults import Fault, PermanentFault
+from messaging.burial import NoSink
 from messaging.bus import Delivery
 from messaging.nats_bus import NatsBus
 from messaging.refusals import Refused
@@ -71,6 +72,7 @@ class Reconciler:
                 Hear("evt.gateway.tenant.*", Nothing, self._on_tenant_changed),
             ),
             loops=(self.run,),
+            sink=NoSink(),
         )
 
     async def run(self) -> None:

@@ -15,7 +15,7 @@ from contracts.frames import (
 )
 from contracts.message import Message
 from contracts.subjects import Service, Verb
-from messaging.burial import DeadLetterSink, NoSink
+from messaging.burial import DeadLetterSink
 from messaging.bus import Delivery
 
 M = TypeVar("M", bound=Message)
@@ -127,5 +127,5 @@ class Runnable:
     subscriptions: tuple[Subscription, ...]
     loops: tuple[Callable[[], Awaitable[None]], ...] = field(default=())
     """Each runs until cancelled; one that raises takes the process down."""
-    sink: DeadLetterSink = field(default_factory=NoSink)
+    sink: DeadLetterSink = field(kw_only=True)
     """Where given-up messages go."""

@@ -84,7 +84,7 @@ def compose(
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
     loops = (relay.run, partial(sweep_forever, deps), partial(prune_forever, deps))
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
-    runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink)
+    runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
     return Composed(runnable, deps)
 
 

@@ -1,11 +1,13 @@
 """The composition root: names every adapter, opens, wires, closes."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import telemetry
 from contracts.subjects import Service
 from determinism import Clock, IdSource, SystemClock, SystemIds
+from messaging.burial import StoreSink
 from messaging.bus import Bus
 from messaging.housekeeping import dispatcher, housekeeping
 from messaging.relay import Relay
@@ -14,7 +16,7 @@ from messaging.subscriptions import Runnable
 from orchestrator.adapters.nats import BusBell
 from orchestrator.adapters.sql import SqlStore
 from orchestrator.adapters.tables import SHARED
-from orchestrator.entrypoints.deadlines import watch_deadlines
+from orchestrator.entrypoints.deadlines import forget_old, watch_deadlines
 from orchestrator.entrypoints.http import checks
 from orchestrator.entrypoints.subscribers import subscriptions
 from orchestrator.ports import Deps
@@ -29,7 +31,6 @@ class Composed:
 
     runnable: Runnable
     deps: Deps
-    delivery: DeliveryStore
 
 
 def compose(
@@ -44,14 +45,16 @@ def compose(
         bell=BusBell(bus),
         clock=clock,
         step_deadline_s=settings.step_deadline_s,
+        keep=timedelta(days=settings.keep_days),
     )
     own = subscriptions(deps)
     keeping = housekeeping(Service.ORCHESTRATOR, delivery, dispatcher(own))
     deadlines = partial(watch_deadlines, deps, settings.deadline_poll_s)
-    loops = (relay.run, deadlines)
-    return Composed(
-        Runnable(Service.ORCHESTRATOR, (*own, *keeping), loops), deps, delivery
-    )
+    pruning = partial(forget_old, deps, settings.prune_s)
+    loops = (relay.run, deadlines, pruning)
+    sink = StoreSink(Service.ORCHESTRATOR, delivery, bus, clock)
+    runnable = Runnable(Service.ORCHESTRATOR, (*own, *keeping), loops, sink=sink)
+    return Composed(runnable, deps)
 
 
 async def run(settings: Settings) -> None:

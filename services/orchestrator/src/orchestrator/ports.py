@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from contracts.events import TriggerVersion
 from contracts.tasks import ListTasks, SubmitTask, TaskChanged, TaskEvent
 from determinism import Clock
 from orchestrator.domain.cursor import Cursor
-from orchestrator.domain.decision import Decision, StepDeadline
+from orchestrator.domain.decision import (
+    CancelTimer,
+    Decision,
+    SetTimer,
+    StepDeadline,
+)
 from orchestrator.domain.state import Run
 
 T = TypeVar("T")
@@ -65,8 +70,20 @@ class Work(Protocol):
         """Return every event but the turns, and as many newest turns as fit."""
         ...
 
-    def claim_overdue(self, limit: int) -> Sequence[StepDeadline]:
-        """Take deadlines that have passed; they ring once."""
+    def overdue(self, limit: int) -> Sequence[StepDeadline]:
+        """Return deadlines that have passed, oldest first; they stay set."""
+        ...
+
+    def settle_timers(self, timers: Sequence[SetTimer | CancelTimer]) -> None:
+        """Set and cancel timers."""
+        ...
+
+    def prune(self, before: datetime, limit: int) -> int:
+        """
+        Forget runs that ended before then, and message ids noted before then.
+
+        Returns how many of whichever were more; at most ``limit`` of each.
+        """
         ...
 
     def triggers(self, tenant: str) -> Sequence[TriggerVersion]:
@@ -112,6 +129,8 @@ class Deps:
     clock: Clock
     step_deadline_s: float
     """Seconds that each step of a new run may take."""
+    keep: timedelta = timedelta(days=90)
+    """How long an ended run is kept."""
 
     def now(self) -> datetime:
         """Return the wall time."""

@@ -4,7 +4,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Table, func, insert, literal, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Row,
+    Table,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import IntegrityError
 
 from contracts.events import TriggerVersion
@@ -218,11 +228,42 @@ class SqlWork:
         found += _fitting(self._conn.execute(turns.limit(STORY_TURNS_MAX)))
         return sorted(found, key=lambda event: event.seq)
 
-    def claim_overdue(self, limit: int) -> Sequence[StepDeadline]:
-        """Take deadlines that have passed; they ring once."""
-        timers = Timers(self._conn, SHARED)
-        due = timers.claim_due(self._now, limit, DEADLINE_KIND)
-        return [StepDeadline.model_validate_json(timer.payload) for timer in due]
+    def overdue(self, limit: int) -> Sequence[StepDeadline]:
+        """Return deadlines that have passed, oldest first; they stay set."""
+        timer = SHARED.timer
+        query = (
+            select(timer.c.payload)
+            .where(timer.c.kind == DEADLINE_KIND, timer.c.due_at <= self._now)
+            .order_by(timer.c.due_at)
+            .limit(limit)
+        )
+        due = self._conn.scalars(query)
+        return [StepDeadline.model_validate_json(payload) for payload in due]
+
+    def settle_timers(self, timers: Sequence[SetTimer | CancelTimer]) -> None:
+        """Set and cancel timers."""
+        table = Timers(self._conn, SHARED)
+        for timer in timers:
+            match timer:
+                case SetTimer():
+                    payload = timer.payload.encode()
+                    table.set(timer.timer_id, DEADLINE_KIND, timer.due_at, payload)
+                case CancelTimer():
+                    table.cancel(timer.timer_id)
+
+    def prune(self, before: datetime, limit: int) -> int:
+        """Forget runs that ended before then, and message ids noted before then."""
+        ended = (
+            select(RUN.c.task_id)
+            .where(RUN.c.finished_at < before)
+            .order_by(RUN.c.finished_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        task_ids = self._conn.scalars(ended).all()
+        for table in (EVENT, BRIEF, RUN):
+            self._conn.execute(delete(table).where(table.c.task_id.in_(task_ids)))
+        return max(len(task_ids), Inbox(self._conn, SHARED).prune(before, limit))
 
     def triggers(self, tenant: str) -> Sequence[TriggerVersion]:
         """Return the newest version of each of a tenant's triggers, by name."""
@@ -264,14 +305,7 @@ class SqlWork:
         rows = [event_columns(decision.run, event) for event in decision.events]
         if rows:
             self._conn.execute(insert(EVENT), rows)
-        timers = Timers(self._conn, SHARED)
-        for timer in decision.timers:
-            match timer:
-                case SetTimer():
-                    payload = timer.payload.encode()
-                    timers.set(timer.timer_id, DEADLINE_KIND, timer.due_at, payload)
-                case CancelTimer():
-                    timers.cancel(timer.timer_id)
+        self.settle_timers(decision.timers)
         outbox = Outbox(self._conn, SHARED)
         outbox.add(outbox_rows(decision.owed, self._headers), self._now)
         self._owed.extend(owed.message_id for owed in decision.owed)

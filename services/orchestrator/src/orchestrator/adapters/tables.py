@@ -9,13 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Column, Index, MetaData, Row
 from sqlmodel import Field, SQLModel
 
 from contracts.events import Trigger, TriggerVersion
 from contracts.message import JsonObject
 from contracts.tasks import TaskEvent, TaskEventType
+from faults import TransientFault
 from orchestrator.domain.state import Run
 from persistence.tables import declare_shared
 from persistence.types import Body, Instant
@@ -41,6 +42,7 @@ class RunRow(OrchestratorTable, table=True):
         Index("ix_run_tenant", "tenant", "created_at", "task_id"),
         Index("ix_run_status", "tenant", "status", "created_at", "task_id"),
         Index("ix_run_employee", "tenant", "employee", "created_at", "task_id"),
+        Index("ix_run_finished_at", "finished_at"),
     )
 
     task_id: str = Field(primary_key=True)
@@ -48,6 +50,7 @@ class RunRow(OrchestratorTable, table=True):
     status: str
     employee: str | None = None
     created_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    finished_at: datetime | None = Field(default=None, sa_column=Column(Instant))
     version: int
     state: bytes = Field(sa_column=Column(Body, nullable=False))
 
@@ -90,12 +93,26 @@ class TriggerRow(OrchestratorTable, table=True):
 
 def run_columns(run: Run) -> dict[str, object]:
     """Return the columns that follow a run's state."""
-    return {"status": run.status.value, "state": _RUN.dump_json(run)}
+    return {
+        "status": run.status.value,
+        "finished_at": run.finished_at,
+        "state": _RUN.dump_json(run),
+    }
 
 
 def run_of(state: bytes, version: int) -> Run:
-    """Return the run that a row's columns hold."""
-    return replace(_RUN.validate_json(state), version=version)
+    """
+    Return the run that a row's columns hold.
+
+    Raises:
+        TransientFault: A newer version wrote it; one of its replicas can read it.
+    """
+    try:
+        return replace(_RUN.validate_json(state), version=version)
+    except ValidationError as cause:
+        fields = sorted({str(error["loc"]) for error in cause.errors()})
+        message = f"this version cannot read a run's state: {', '.join(fields)}"
+        raise TransientFault(message) from cause
 
 
 def event_columns(run: Run, event: TaskEvent) -> dict[str, object]:

@@ -36,6 +36,11 @@ class StepDeadline(Message):
     task_id: str
     step_id: str
 
+    @property
+    def timer_id(self) -> str:
+        """Return the timer's id; a step has one deadline."""
+        return _timer_id(self.step_id)
+
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
@@ -121,7 +126,7 @@ class Draft:
         )
         self._owe(subjects.STEP, request, derived_id("step-requested", step_id))
         payload = StepDeadline(tenant=run.tenant, task_id=run.task_id, step_id=step_id)
-        self._timers.append(SetTimer(_timer_id(step_id), deadline, payload))
+        self._timers.append(SetTimer(payload.timer_id, deadline, payload))
         step = ActiveStep(step_id, task.pointer, task.employee)
         self.run = replace(run, active=(*run.active, step))
         self.note(

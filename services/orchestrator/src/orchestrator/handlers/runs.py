@@ -1,5 +1,7 @@
 """What moves runs: submissions, turns, finished steps, cancels and deadlines."""
 
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from contracts.problems import Code
@@ -10,14 +12,24 @@ from faults import PermanentFault, TransientFault
 from messaging.bus import Delivery
 from messaging.refusals import refuse
 from orchestrator.domain import run as runs
-from orchestrator.domain.decision import Decision, Refusal
+from orchestrator.domain.decision import (
+    CancelTimer,
+    Decision,
+    Refusal,
+    SetTimer,
+    StepDeadline,
+)
 from orchestrator.domain.definition import Definition
 from orchestrator.domain.state import Run
 from orchestrator.handlers.telling import tell
 from orchestrator.ports import Deps, Work
-from telemetry import trace_id
+from telemetry import get_logger, trace_id
 
-OVERDUE_BATCH: Final = 20
+OVERDUE_BATCH: Final = 50
+OVERDUE_RETRY: Final = timedelta(seconds=30)
+PRUNE_BATCH: Final = 50
+
+log: Final = get_logger()
 
 
 async def start_task(message: SubmitTask, delivery: Delivery, deps: Deps) -> None:
@@ -100,24 +112,46 @@ async def cancel_task(request: CancelTask, deps: Deps) -> None:
 
 
 async def fail_overdue(deps: Deps) -> int:
-    """Fail steps whose deadline has passed; return how many deadlines rang."""
+    """
+    Fail steps whose deadline has passed; return how many deadlines were due.
+
+    Each is a transaction of its own, which locks the run before the timer as every
+    other does: a worker that finishes at its deadline waits, and is no deadlock.
+    """
+    overdue = await deps.store.read(lambda work: work.overdue(OVERDUE_BATCH))
+    for due in overdue:
+        try:
+            await _ring(due, deps)
+        # Supervised boundary: one run that cannot be decided about, perhaps of a
+        # newer version, must neither stop the process nor hide the others' deadlines.
+        except Exception as error:  # noqa: BLE001
+            log.warning("deadline_postponed", task_id=due.task_id, error=repr(error))
+            later = deps.now() + OVERDUE_RETRY
+            await deps.store.run(partial(_postpone, due, later))
+    return len(overdue)
+
+
+async def _ring(due: StepDeadline, deps: Deps) -> None:
     now = deps.now()
 
-    def transaction(work: Work) -> list[Decision | None]:
-        decisions: list[Decision | None] = []
-        for due in work.claim_overdue(OVERDUE_BATCH):
-            run = work.load(due.tenant, due.task_id)
-            decision = None
-            if run is not None:
-                decision = runs.deadline_passed(run, due.step_id, now)
-                _saved(work, run, decision)
-            decisions.append(decision)
-        return decisions
+    def transaction(work: Work) -> Decision | None:
+        run = work.load(due.tenant, due.task_id)
+        if run is None or run.step(due.step_id) is None:
+            work.settle_timers((CancelTimer(due.timer_id),))
+            return None
+        return _saved(work, run, runs.deadline_passed(run, due.step_id, now))
 
-    decisions = await deps.store.run(transaction)
-    for decision in decisions:
-        await tell(decision, deps)
-    return len(decisions)
+    await tell(await deps.store.run(transaction), deps)
+
+
+def _postpone(due: StepDeadline, until: datetime, work: Work) -> None:
+    work.settle_timers((SetTimer(due.timer_id, until, due),))
+
+
+async def prune(deps: Deps) -> int:
+    """Forget one batch of what ended long ago; a full one may not be the last."""
+    before = deps.now() - deps.keep
+    return await deps.store.run(lambda work: work.prune(before, PRUNE_BATCH))
 
 
 def unknown_task(task_id: str) -> Refusal:

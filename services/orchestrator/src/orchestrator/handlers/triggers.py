@@ -82,10 +82,9 @@ async def receive_event(foreign: ForeignEvent, deps: Deps) -> None:
     try:
         outcome = await _receive(_parsed(foreign), deps)
     except PermanentFault:
-        outcome = "permanent"
+        metrics.events_received_total.add(1, outcome="permanent")
         raise
-    finally:
-        metrics.events_received_total.add(1, outcome=outcome)
+    metrics.events_received_total.add(1, outcome=outcome)
 
 
 async def _receive(event: Event, deps: Deps) -> str:
