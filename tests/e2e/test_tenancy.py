@@ -168,7 +168,7 @@ async def test_nats_lets_a_tenant_publish_only_its_own_events(
 async def test_nats_lets_a_tenant_read_only_its_own_results(
     rival_guest: NatsGuest, rival: Customer, customer: Customer
 ) -> None:
-    """Another's results, anyone's events, inboxes and work are refused."""
+    """Another's results, anyone's events and work are refused."""
     errors = rival_guest.errors
     errors.clear()
     own = await rival_guest.subscribe(f"evt.orchestrator.task.{rival.tenant}.>", ignore)
@@ -181,7 +181,6 @@ async def test_nats_lets_a_tenant_read_only_its_own_results(
         f"live.{customer.tenant}.*",
         "work.>",
         "svc.>",
-        "_INBOX.>",
         ">",
     )
     for subject in forbidden:
@@ -189,6 +188,26 @@ async def test_nats_lets_a_tenant_read_only_its_own_results(
         subscription = await rival_guest.subscribe(subject, ignore)
         await expect_refusal(rival_guest, subject)
         await subscription.unsubscribe()
+
+
+async def test_nats_shows_a_tenant_only_its_own_replies(
+    rival_guest: NatsGuest, rival: Customer, customer: Customer
+) -> None:
+    """Who hears every inbox hears the answers to itself, and nobody else's."""
+    heard: list[bytes] = []
+    every = await rival_guest.subscribe("_INBOX.>", lambda msg: heard.append(msg.data))
+    async with nats_client(customer.login) as other:
+        for _ in range(5):
+            await other.publish_kept(f"events.{customer.tenant}.unwanted", b"{}")
+    await customer.run(letter_task())
+    await rival_guest.publish_kept(f"events.{rival.tenant}.unwanted", b"{}")
+
+    async def has_heard() -> bool:
+        return len(heard) > 0
+
+    await until(has_heard, 5, "the answer to itself")
+    await every.unsubscribe()
+    assert [f"EVENTS_{rival.tenant}" in each.decode() for each in heard] == [True]
 
 
 async def expect_refusal(guest: NatsGuest, subject: str) -> None:

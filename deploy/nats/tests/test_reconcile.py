@@ -245,6 +245,7 @@ class Flow:
             with suppress(nats.errors.NoRespondersError):
                 await self.acme.request("events.acme.x", b"{}", timeout=5)
                 self.events += 1
+            await CLOCK.sleep(0.001)
 
     async def tell(self) -> None:
         """Announce changes of a task."""

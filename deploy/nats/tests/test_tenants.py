@@ -63,8 +63,7 @@ async def everything_heard(secured: Secured) -> list[Subscription]:
     found: list[Subscription] = []
     for user, subjects in HEARD.items():
         client = await secured.connect(user)
-        for subject in subjects:
-            found.append(await client.subscribe(subject))  # pyright: ignore[reportUnknownMemberType]
+        found += [await client.subscribe(each) for each in subjects]  # pyright: ignore[reportUnknownMemberType]
         assert not await secured.is_refused(user, client)
     return found
 
@@ -81,7 +80,10 @@ async def next_event(secured: Secured) -> Msg:
     """Pull the next event of acme, as the orchestrator does."""
     orchestrator = await secured.connect(str(Service.ORCHESTRATOR))
     subject = "$JS.API.CONSUMER.MSG.NEXT.EVENTS_acme.orchestrator"
-    return await orchestrator.request(subject, b"", timeout=5)
+    inbox = orchestrator.new_inbox()
+    pulled = await orchestrator.subscribe(inbox)  # pyright: ignore[reportUnknownMemberType]
+    await orchestrator.publish(subject, b"", reply=inbox)
+    return await pulled.next_msg(timeout=5)
 
 
 @pytest.mark.parametrize("inbox_prefix", ["_INBOX", f"_INBOX.{ACME}"])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+import httpx
 import pytest
 from gateway_world import AS_ADMIN, ScriptedBus
 
@@ -47,6 +48,15 @@ async def test_a_declared_ten_megabytes_are_not_waited_for(server: HttpServer) -
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"application/problem+json" in answer
     assert b"connection: close" in answer.lower()
+
+
+async def test_who_sends_all_of_it_still_reads_the_answer(server: HttpServer) -> None:
+    """Unread bytes would reset the connection, and the reset overtake the answer."""
+    body = b"x" * 10_485_760
+    async with httpx.AsyncClient(base_url=server.url, headers=AS_ADMIN) as client:
+        for _ in range(5):
+            answer = await client.post("/v1/tenants", content=body)
+            assert answer.status_code == 413
 
 
 async def test_a_stream_is_refused_at_the_limit(server: HttpServer) -> None:

@@ -219,6 +219,62 @@ async def test_concurrent_messages_of_one_task_all_count(deps: Deps) -> None:
     assert view.last_seq == 2 + 8 + 2
 
 
+async def test_a_worker_that_finishes_at_its_deadline_is_no_deadlock(
+    store: SqlStore,
+) -> None:
+    """Time and workers end the same steps at once: each ends once, no one waits."""
+    deps = Deps(store, SilentBell(), SystemClock(), step_deadline_s=0.001)
+    names = [f"task_{number}" for number in range(20)]
+    for name in names:
+        await runs.start_task(brief(name), delivery(name), deps)
+    finishes = [
+        StepFinished(
+            tenant="acme",
+            task_id=name,
+            step_id=(await tasks.get_task(GetTask(tenant="acme", task_id=name), deps))
+            .steps[0]
+            .step_id,
+            fence=1,
+            outcome=StepOutcome.COMPLETED,
+            finished_at=EPOCH,
+        )
+        for name in names
+    ]
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(runs.fail_overdue(deps))
+        for each in reversed(finishes):
+            done = delivery(f"finish-{each.task_id}")
+            group.create_task(runs.advance_task(each, done, deps))
+    page = await tasks.list_tasks(ListTasks(tenant="acme"), deps)
+    assert len(page.tasks) == len(names)
+    assert all(task.status.is_end and task.last_seq == 4 for task in page.tasks)
+
+
+async def test_old_runs_go_in_batches(store: SqlStore) -> None:
+    """Two replicas that prune at once take as many as there are, and no others."""
+    for number in range(5):
+        submitted = brief(f"task_{number}")
+        await store.run(lambda work, each=submitted: opened(work, each))
+        if number:
+            run = await store.read(
+                lambda work, n=number: work.find("acme", f"task_{n}")
+            )
+            assert run is not None
+            ended = EPOCH + timedelta(seconds=number)
+            decision = reducer.deadline_passed(run, run.active[0].step_id, ended)
+            await store.run(lambda work, done=decision: work.save(done))
+    before = EPOCH + timedelta(seconds=4)
+    assert await store.run(lambda work: work.prune(before, 2)) == 2
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(store.run(lambda work: work.prune(before, 2)))
+    left = await store.read(lambda work: work.page(ListTasks(tenant="acme"), None))
+    assert [run.task_id for run in left] == ["task_4", "task_0"]
+    assert not await store.read(lambda work: work.history("acme", "task_1", 0, 9))
+    assert await store.read(lambda work: work.brief("acme", "task_1")) is None
+
+
 async def test_large_histories_come_in_several_pages(deps: Deps) -> None:
     """No reply outgrows a message: pages end early, and nothing is left out."""
     await runs.start_task(brief("task_1"), delivery("submit"), deps)

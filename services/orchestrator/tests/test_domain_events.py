@@ -1,4 +1,5 @@
 import base64
+import json
 from datetime import UTC, datetime
 from typing import Final
 
@@ -84,6 +85,8 @@ def test_plain_json_is_wrapped() -> None:
     assert (event.source, event.type) == (SUBJECT, "invoice.received")
     assert event.id == "2026-01-01T00:00:00+00:00-7"
     assert event.data == {"total": 3}
+    longest = {"a": 2**64 - 1, "b": -(2**63), "c": "9" * 30, "d": 0.5}
+    assert parse(foreign(json.dumps(longest).encode())).data == longest
     assert message_id(event) != message_id(parse(foreign(b"{}", sequence=8)))
 
 
@@ -102,6 +105,8 @@ def test_the_same_event_has_the_same_key_however_it_comes() -> None:
         (foreign(b"\xff{}"), "UTF-8"),
         (foreign(b"{"), "not JSON"),
         (foreign(b'{"a": NaN}'), "not JSON"),
+        (foreign(b'{"a": [18446744073709551616]}'), "64 bits"),
+        (foreign(b'{"a": -' + b"9" * 300 + b"}"), "64 bits"),
         (foreign(b'{"a": "\\ud800"}'), "not JSON"),
         (foreign(b"{}", {"ce-type": "t"}), "ce-id"),
         (foreign(b'{"specversion":"1.0","type":"t"}'), "ce-id"),

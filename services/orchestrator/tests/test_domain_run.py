@@ -1,135 +1,26 @@
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import timedelta
+
+from run_builders import (
+    NOW,
+    ORIGIN,
+    bell,
+    brief,
+    finish,
+    numbers,
+    plan,
+    sequence,
+    started,
+    types,
+)
 
 from contracts import subjects
-from contracts.completions import AttemptSummary, FinishReason
-from contracts.message import Json, JsonObject
-from contracts.problems import Code, problem
-from contracts.steps import CancelStep, StepFinished, StepOutcome, StepRequested
-from contracts.tasks import SubmitTask, TaskEventType, TaskFile, TaskStatus
-from contracts.turns import ToolCallRecord, TurnFinished, TurnRecord
-from contracts.usage import EndState, TokenUsage, UsageSource
+from contracts.problems import Code
+from contracts.steps import CancelStep, StepOutcome, StepRequested
+from contracts.tasks import TaskFile, TaskStatus
+from contracts.usage import TokenUsage
 from orchestrator.domain import run as runs
 from orchestrator.domain.decision import CancelTimer, Decision, Refusal, SetTimer
-from orchestrator.domain.definition import Definition, plain
-from orchestrator.domain.state import Run
-from orchestrator.domain.view import change, view
-
-NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ORIGIN: Final = runs.Origin(3600, trace_id="ab" * 16)
-
-
-def brief(definition: JsonObject | None = None) -> SubmitTask:
-    """Build a submission; a plain task unless a definition is given."""
-    return SubmitTask(
-        task_id="task_1",
-        tenant="acme",
-        definition=definition or plain("clerk", "File it."),
-        employee=None if definition else "clerk",
-        goal=None if definition else "File it.",
-        input={"number": 7},
-        files=(TaskFile(name="a.txt", content="text"),),
-        submitted_at=NOW - timedelta(seconds=1),
-    )
-
-
-def sequence(*employees: str) -> JsonObject:
-    """Build a workflow in which these employees work one after the other."""
-    entries: list[Json] = [
-        {name: {"call": "employee", "with": {"employee": name, "goal": "Go on."}}}
-        for name in employees
-    ]
-    return {**plain("clerk", "x"), "do": entries}
-
-
-def plan(submitted: SubmitTask) -> runs.Plan:
-    """Return what the run was asked to do."""
-    definition = runs.definition_of(submitted)
-    assert isinstance(definition, Definition)
-    return runs.Plan(definition, submitted)
-
-
-def started(submitted: SubmitTask | None = None) -> Run:
-    """Return a run that has just begun."""
-    return runs.start(submitted or brief(), NOW, ORIGIN).run
-
-
-def attempt(name: str) -> AttemptSummary:
-    """Build a vendor call of 3 input tokens."""
-    return AttemptSummary(
-        attempt_id=f"attempt_{name}",
-        vendor="openai",
-        model="m",
-        end_state=EndState.COMPLETED,
-        usage=TokenUsage(input_tokens=3),
-        source=UsageSource.VENDOR,
-    )
-
-
-def turn(number: int) -> TurnRecord:
-    """Build a turn of one attempt and one tool call."""
-    return TurnRecord(
-        turn=number,
-        model="m",
-        vendor="openai",
-        finish_reason=FinishReason.STOP,
-        tool_calls=(ToolCallRecord(call_id="c", name="t", arguments="", result=""),),
-        attempts=(attempt(str(number)),),
-        started_at=NOW,
-        finished_at=NOW,
-    )
-
-
-def bell(run: Run, number: int, fence: int = 1) -> TurnFinished:
-    """Build a turn's bell."""
-    return TurnFinished(
-        tenant="acme",
-        task_id="task_1",
-        step_id=run.active[0].step_id,
-        fence=fence,
-        turn=turn(number),
-    )
-
-
-def finish(
-    run: Run,
-    outcome: StepOutcome = StepOutcome.COMPLETED,
-    output: Json = None,
-    turns: int = 0,
-    fence: int = 1,
-) -> StepFinished:
-    """Build the end of the run's active step."""
-    return StepFinished(
-        tenant="acme",
-        task_id="task_1",
-        step_id=run.active[0].step_id,
-        fence=fence,
-        outcome=outcome,
-        output=output,
-        problem=problem(Code.TURN_LIMIT, "Too many turns.")
-        if outcome is StepOutcome.FAILED
-        else None,
-        employee_version=4,
-        turns=tuple(turn(number) for number in range(1, turns + 1)),
-        attempts=(attempt("failed"),),
-        finished_at=NOW,
-    )
-
-
-def types(decision: Decision) -> list[str]:
-    """Return what the decision writes into the history."""
-    return [event.type.value for event in decision.events]
-
-
-def numbers(decision: Decision) -> list[object]:
-    """Return the numbers of the turns that the decision writes."""
-    found: list[object] = []
-    for event in decision.events:
-        record = event.data.get("turn")
-        if event.type is TaskEventType.TURN_FINISHED and isinstance(record, dict):
-            found.append(record["turn"])
-    return found
+from orchestrator.domain.definition import plain
 
 
 def test_a_task_starts_with_its_first_step() -> None:
@@ -342,40 +233,30 @@ def test_an_ended_step_needs_no_timer() -> None:
     assert done.timers == (CancelTimer(timer.timer_id),)
 
 
-def test_the_view_is_folded_from_the_history() -> None:
-    """What a manager sees is what happened."""
-    opened = runs.start(brief(), NOW, ORIGIN)
-    run = opened.run
-    done = runs.step_finished(
-        run, plan(brief()), finish(run, output={"a": 1}, turns=2), NOW
-    )
-    shown = view(done.run, brief(), (*opened.events, *done.events))
-    assert shown.output == {"a": 1}
-    assert shown.input == {"number": 7}
-    assert shown.trace_id == ORIGIN.trace_id
-    assert shown.last_seq == 6
-    (step,) = shown.steps
-    assert (step.pointer, step.status, step.employee_version) == (
-        "/do/0/work",
-        "completed",
-        4,
-    )
-    assert [record.turn for record in step.turns] == [1, 2]
-    assert step.finished_at == NOW
+def test_a_step_that_no_message_holds_fails_the_task() -> None:
+    """What cannot be sent is not owed for ever: the task ends and says why."""
+    large = tuple(TaskFile(name=f"{n}.txt", content="x" * 200_000) for n in range(5))
+    submitted = brief().model_copy(update={"files": large})
+    decision = runs.start(submitted, NOW, ORIGIN)
+    assert (decision.owed, decision.timers) == ((), ())
+    assert types(decision) == ["task.started", "task.failed"]
+    assert decision.run.problem is not None
+    assert decision.run.problem.code is Code.TOO_LARGE
+    submitted = brief(sequence("clerk", "auditor"))
+    run = started(submitted)
+    done = finish(run, output="x" * 950_000)
+    decision = runs.step_finished(run, plan(submitted), done, NOW)
+    assert types(decision) == ["step.finished", "task.failed"]
+    assert decision.run.active == ()
 
 
-def test_the_bell_carries_a_small_output_and_the_trigger() -> None:
-    """Who published an event learns the result; a large one has to be asked for."""
-    run = replace(started(), triggered_by="invoices:e-1")
-    small = change(
-        runs.step_finished(run, plan(brief()), finish(run, output="ok"), NOW)
-    )
-    assert small is not None
-    assert (small.output, small.triggered_by) == ("ok", "invoices:e-1")
-    assert small.type is TaskEventType.TASK_COMPLETED
-    large = change(
-        runs.step_finished(run, plan(brief()), finish(run, output="x" * 70_000), NOW)
-    )
-    assert large is not None
-    assert large.output is None
-    assert change(Decision(run)) is None
+def test_a_problem_is_cut_where_it_comes_in() -> None:
+    """What a worker says is bounded: snapshots, lists and bells carry it."""
+    run = started()
+    word = finish(run, StepOutcome.FAILED)
+    assert word.problem is not None
+    long = word.problem.model_copy(update={"detail": "x" * 100_000})
+    word = word.model_copy(update={"problem": long})
+    ended = runs.step_finished(run, plan(brief()), word, NOW).run
+    assert ended.problem is not None
+    assert len(ended.problem.detail) == runs.DETAIL_CHARS_MAX

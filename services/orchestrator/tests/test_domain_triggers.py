@@ -22,6 +22,7 @@ EVENT: Final = Event(
         "paid": True,
         "lines": [{"sum": 3}],
         "text": "Dear all",
+        "long": "x" * 1000,
     },
 )
 
@@ -113,6 +114,7 @@ def test_values_are_words_not_templates() -> None:
         (trigger(task_input="data.absent"), "task.input: .*nothing at data.absent"),
         (trigger(files={"a.txt": "data.absent"}), "nothing at data.absent"),
         (trigger(files={"{{ data.text }}": "data.text"}), "cannot be a file"),
+        (trigger(goal="{{ data.long }}" * 400), "too many characters"),
         (
             trigger(files={"a.txt": "data.text", "{{ data.name }}": "type"}),
             "nothing at data.name",

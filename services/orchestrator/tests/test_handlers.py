@@ -1,174 +1,25 @@
 """Handlers over the real SQL adapter on an inline store, with a bell that is heard."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Final
-
 import pytest
+from orchestrator_world import EPOCH, World, attempt, delivery, turn
 
 from contracts import subjects
-from contracts.completions import FinishReason
-from contracts.events import ApplyTrigger, ListTriggers, Trigger, TriggerTask
-from contracts.message import Json, Message
 from contracts.problems import Code
-from contracts.steps import CancelStep, StepFinished, StepOutcome, StepRequested
+from contracts.steps import CancelStep, StepFinished, StepOutcome
 from contracts.tasks import (
     CancelTask,
     GetTask,
     ListTaskEvents,
     ListTasks,
     SubmitTask,
-    TaskChanged,
     TaskStatus,
-    TaskView,
 )
-from contracts.turns import TurnFinished, TurnRecord
-from faults import PermanentFault
-from messaging.bus import Delivery
+from contracts.turns import TurnFinished
+from faults import PermanentFault, TransientFault
 from messaging.refusals import Refused
-from messaging.subscriptions import ForeignEvent
-from orchestrator.adapters.sql import SqlStore
 from orchestrator.adapters.tables import SHARED, OrchestratorTable
 from orchestrator.domain.definition import plain
-from orchestrator.handlers import runs, tasks, triggers
-from orchestrator.ports import Deps
-from persistence.database import InlineDatabase
-
-EPOCH: Final = datetime(2026, 3, 1, tzinfo=UTC)
-TRACE: Final = {"traceparent": "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"}
-
-
-class HeldClock:
-    """A clock that moves when told to."""
-
-    def __init__(self) -> None:
-        self.time = EPOCH
-
-    def now(self) -> datetime:
-        """Return the held time."""
-        return self.time
-
-    def monotonic(self) -> float:
-        """Return seconds since the epoch."""
-        return (self.time - EPOCH).total_seconds()
-
-    async def sleep(self, duration_s: float) -> None:
-        """Move on."""
-        self.time += timedelta(seconds=duration_s)
-
-
-@dataclass
-class HeardBell:
-    """Keeps what was announced."""
-
-    heard: list[TaskChanged] = field(default_factory=list[TaskChanged])
-
-    async def ring(self, changed: TaskChanged) -> None:
-        """Hear it."""
-        self.heard.append(changed)
-
-
-class World:
-    """An orchestrator whose outbox a test reads as its receivers would."""
-
-    def __init__(self) -> None:
-        self.clock = HeldClock()
-        self.bell = HeardBell()
-        self.woken: list[str] = []
-        self.database = InlineDatabase.create(OrchestratorTable.metadata)
-
-        def wake(message_ids: Sequence[str]) -> None:
-            self.woken.extend(message_ids)
-
-        store = SqlStore(self.database, self.clock, wake, lambda: TRACE)
-        self.deps = Deps(store, self.bell, self.clock, step_deadline_s=60)
-
-    async def submit(self, task_id: str = "task_1", tenant: str = "acme") -> None:
-        """Hand a plain task over."""
-        message = SubmitTask(
-            task_id=task_id,
-            tenant=tenant,
-            definition=plain("clerk", "File it."),
-            employee="clerk",
-            goal="File it.",
-            input={"big": 2**70, "odd": "\0"},
-            submitted_at=self.clock.now(),
-        )
-        await runs.start_task(message, delivery(f"submit-{task_id}"), self.deps)
-
-    async def task(self, task_id: str = "task_1", tenant: str = "acme") -> TaskView:
-        """Ask for a task."""
-        return await tasks.get_task(GetTask(tenant=tenant, task_id=task_id), self.deps)
-
-    async def owed(self) -> list[Message]:
-        """Return what the outbox owes, oldest first."""
-        outbox = SHARED.outbox
-        rows = await self.database.read(
-            lambda conn: conn.execute(
-                outbox.select().order_by(outbox.c.created_at)
-            ).all()
-        )
-        assert all(row.headers == TRACE for row in rows)
-        return [
-            CancelStep.model_validate_json(row.body)
-            if row.address.startswith("work.agent-runtime.cancel.")
-            else StepRequested.model_validate_json(row.body)
-            for row in rows
-        ]
-
-    async def finish(
-        self, output: Json = "done", message_id: str = "finish-1", task: str = "task_1"
-    ) -> None:
-        """Let the worker complete the task's step."""
-        step = (await self.task(task)).steps[0]
-        message = StepFinished(
-            tenant="acme",
-            task_id=task,
-            step_id=step.step_id,
-            fence=1,
-            outcome=StepOutcome.COMPLETED,
-            output=output,
-            turns=(turn(1), turn(2)),
-            finished_at=self.clock.now(),
-        )
-        await runs.advance_task(message, delivery(message_id), self.deps)
-
-
-def delivery(message_id: str) -> Delivery:
-    """Build what comes beside a message."""
-    return Delivery("work.orchestrator.stable.any.acme", message_id, "acme")
-
-
-def turn(number: int) -> TurnRecord:
-    """Build a turn."""
-    return TurnRecord(
-        turn=number,
-        model="m",
-        vendor="v",
-        finish_reason=FinishReason.STOP,
-        started_at=EPOCH,
-        finished_at=EPOCH,
-    )
-
-
-def foreign(body: bytes, sequence: int = 1) -> ForeignEvent:
-    """Build an event of acme's."""
-    return ForeignEvent(
-        "acme", "events.acme.invoice.received", {}, body, EPOCH, sequence
-    )
-
-
-def trigger(name: str = "invoices", goal: str = "File {{ data.number }}.") -> Trigger:
-    """Build a trigger on invoices."""
-    task = TriggerTask(employee="clerk", goal=goal, input="data")
-    return Trigger(name=name, subject="invoice.*", task=task)
-
-
-@pytest.fixture
-def world() -> World:
-    """Return an empty orchestrator."""
-    return World()
+from orchestrator.handlers import runs, tasks
 
 
 async def test_a_submission_starts_a_task_once(world: World) -> None:
@@ -291,6 +142,69 @@ async def test_a_deadline_fails_its_step_once(world: World) -> None:
     assert (await world.task("task_2")).status is TaskStatus.COMPLETED
 
 
+async def test_one_unreadable_run_hides_no_deadline(world: World) -> None:
+    """A newer version's run waits for a newer replica; the others end in time."""
+    await world.submit("task_1")
+    await world.clock.sleep(1)
+    await world.submit("task_2")
+    run = OrchestratorTable.metadata.tables["run"]
+    spoil = run.update().where(run.c.task_id == "task_1").values(state=b"{}")
+    await world.database.run(lambda conn: conn.execute(spoil))
+    await world.clock.sleep(61)
+    assert await runs.fail_overdue(world.deps) == 2
+    assert (await world.task("task_2")).status is TaskStatus.FAILED
+    assert await runs.fail_overdue(world.deps) == 0
+    await world.clock.sleep(60)
+    assert await runs.fail_overdue(world.deps) == 1
+    with pytest.raises(TransientFault, match="cannot read"):
+        await world.task("task_1")
+
+
+async def test_a_late_word_is_counted_without_an_event(world: World) -> None:
+    """Sums grow after the end, once; history, status and bells stay as they were."""
+    await world.submit()
+    await world.clock.sleep(61)
+    await runs.fail_overdue(world.deps)
+    before, bells = await world.task(), len(world.bell.heard)
+    word = StepFinished(
+        tenant="acme",
+        task_id="task_1",
+        step_id=before.steps[0].step_id,
+        fence=1,
+        outcome=StepOutcome.CANCELLED,
+        attempts=(attempt(),),
+        finished_at=world.clock.now(),
+    )
+    for name in ("late", "late", "later"):
+        await runs.advance_task(word, delivery(name), world.deps)
+    after = await world.task()
+    assert (before.attempts, after.attempts) == (0, 1)
+    assert after.model_copy(update={"attempts": 0, "usage": before.usage}) == before
+    assert len(world.bell.heard) == bells
+
+
+async def test_ended_tasks_are_forgotten_in_their_time(world: World) -> None:
+    """A task goes with its history once it ended long ago; a running one stays."""
+    await world.submit("task_1")
+    await world.submit("task_2")
+    await world.finish(task="task_2")
+    await world.clock.sleep(89 * 86_400)
+    assert await runs.prune(world.deps) == 0
+    assert (await world.task("task_2")).status is TaskStatus.COMPLETED
+    await world.clock.sleep(2 * 86_400)
+    assert await runs.prune(world.deps) == 1
+    page = await tasks.list_tasks(ListTasks(tenant="acme"), world.deps)
+    assert [task.task_id for task in page.tasks] == ["task_1"]
+    with pytest.raises(Refused):
+        await world.task("task_2")
+    await world.submit("task_1")
+    await world.finish(task="task_1", message_id="finish-2")
+    assert (await world.task("task_1")).status is TaskStatus.COMPLETED
+    events = OrchestratorTable.metadata.tables["run_event"]
+    left = await world.database.read(lambda conn: conn.execute(events.select()).all())
+    assert {row.task_id for row in left} == {"task_1"}
+
+
 async def test_pages_lead_through_all_tasks_newest_first(world: World) -> None:
     """A cursor neither repeats nor skips, and filters hold."""
     for number in range(5):
@@ -315,86 +229,6 @@ async def test_pages_lead_through_all_tasks_newest_first(world: World) -> None:
     assert [task.task_id for task in done.tasks] == ["task_2"]
     with pytest.raises(Refused):
         await tasks.list_tasks(ListTasks(tenant="acme", cursor="x"), world.deps)
-
-
-async def test_a_trigger_is_versioned_by_content(world: World) -> None:
-    """The same document changes nothing; a dry run stores nothing."""
-    first = await triggers.apply_trigger(
-        ApplyTrigger(tenant="acme", trigger=trigger()), world.deps
-    )
-    again = await triggers.apply_trigger(
-        ApplyTrigger(tenant="acme", trigger=trigger()), world.deps
-    )
-    changed = ApplyTrigger(tenant="acme", trigger=trigger(goal="Do."), dry_run=True)
-    dry = await triggers.apply_trigger(changed, world.deps)
-    second = await triggers.apply_trigger(
-        changed.model_copy(update={"dry_run": False}), world.deps
-    )
-    assert (first.version, again.version, dry.version, second.version) == (1, 1, 2, 2)
-    page = await triggers.list_triggers(ListTriggers(tenant="acme"), world.deps)
-    assert page.triggers == (second,)
-    theirs = await triggers.list_triggers(ListTriggers(tenant="globex"), world.deps)
-    assert theirs.triggers == ()
-    with pytest.raises(Refused) as refused:
-        await triggers.apply_trigger(
-            ApplyTrigger(tenant="acme", trigger=trigger(goal="{{ nope }}")), world.deps
-        )
-    assert refused.value.envelope.problem.errors[0].pointer == "/task/goal"
-
-
-async def test_an_event_starts_each_waiting_trigger_once(world: World) -> None:
-    """The event's identity, not its delivery, decides; the bell names both."""
-    for name in ("invoices", "audit"):
-        await triggers.apply_trigger(
-            ApplyTrigger(tenant="acme", trigger=trigger(name)), world.deps
-        )
-    body = (
-        b'{"specversion":"1.0","id":"e-1","source":"s","type":"t","data":{"number":7}}'
-    )
-    await triggers.receive_event(foreign(body, 1), world.deps)
-    await triggers.receive_event(foreign(body, 2), world.deps)
-    page = await tasks.list_tasks(ListTasks(tenant="acme"), world.deps)
-    assert {task.triggered_by for task in page.tasks} == {"invoices:e-1", "audit:e-1"}
-    assert len(page.tasks) == 2
-    view = await world.task(page.tasks[0].task_id)
-    assert (view.goal, view.input) == ("File 7.", {"number": 7})
-    assert {bell.triggered_by for bell in world.bell.heard} == {
-        "invoices:e-1",
-        "audit:e-1",
-    }
-    requests = [each for each in await world.owed() if isinstance(each, StepRequested)]
-    assert len(requests) == 2
-
-
-async def test_a_trigger_that_cannot_use_an_event_stops_no_other(world: World) -> None:
-    """The others start; the repaired replay starts what is missing, and only that."""
-    for name, goal in (("audit", "Check."), ("invoices", "File {{ data.number }}.")):
-        await triggers.apply_trigger(
-            ApplyTrigger(tenant="acme", trigger=trigger(name, goal)), world.deps
-        )
-    for _ in range(2):  # delivered again, or replayed as it was
-        with pytest.raises(PermanentFault, match=r"nothing at data\.number"):
-            await triggers.receive_event(foreign(b"{}"), world.deps)
-    page = await tasks.list_tasks(ListTasks(tenant="acme"), world.deps)
-    assert [task.goal for task in page.tasks] == ["Check."]
-    for _ in range(2):
-        await triggers.receive_event(foreign(b'{"number":7}'), world.deps)
-    page = await tasks.list_tasks(ListTasks(tenant="acme"), world.deps)
-    assert {task.goal for task in page.tasks} == {"Check.", "File 7."}
-    assert len(page.tasks) == 2
-    assert len(await world.owed()) == 2
-
-
-async def test_an_event_that_was_taken_starts_no_later_trigger(world: World) -> None:
-    """What comes again is a repeat, also for triggers that were not there yet."""
-    await triggers.receive_event(foreign(b"{}"), world.deps)
-    for goal in ("File {{ data.number }}.", "Check."):
-        await triggers.apply_trigger(
-            ApplyTrigger(tenant="acme", trigger=trigger(goal=goal)), world.deps
-        )
-        await triggers.receive_event(foreign(b"{}"), world.deps)
-    page = await tasks.list_tasks(ListTasks(tenant="acme"), world.deps)
-    assert page.tasks == ()
 
 
 async def test_requests_go_to_the_worker_of_the_tenant(world: World) -> None:

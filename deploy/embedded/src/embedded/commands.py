@@ -19,7 +19,7 @@ from embedded.supervisor import Endpoints, Supervisor, run_supervisor, start_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-READY_LIMIT_S: Final = 90.0
+READY_LIMIT_S: Final = 240.0
 STOP_LIMIT_S: Final = 60.0
 POLL_S: Final = 0.05
 CLOCK: Final = SystemClock()

@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from embedded.secrets import load_secrets
 from embedded.stack import Plan, commands, make_plan
 from embedded.state import State, write_json
 from embedded.tenancy import apply_examples, ensure_tenant
+from embedded.turn import take_turn
 
 READY_LIMIT_S: Final = 60.0
 POLL_S: Final = 0.05
@@ -62,6 +64,15 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        with await take_turn(self._clock) as turn:
+            await self._run(replicas, on_ready, turn)
+
+    async def _run(
+        self,
+        replicas: int,
+        on_ready: Callable[[Endpoints], Awaitable[None]],
+        turn: FileIO,
+    ) -> None:
         plan = make_plan(replicas)
         secrets = load_secrets(self._state, self._ids)
         write_configuration(plan, secrets, self._state)
@@ -73,7 +84,7 @@ class Supervisor:
             for process in self._processes:
                 group.create_task(process.run())
             try:
-                await self._serve(plan, secrets, on_ready)
+                await self._serve(plan, secrets, on_ready, turn)
             finally:
                 await self._stop_all()
 
@@ -82,22 +93,19 @@ class Supervisor:
         plan: Plan,
         secrets: Mapping[str, str],
         on_ready: Callable[[Endpoints], Awaitable[None]],
+        turn: FileIO,
     ) -> None:
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(self._set_up_and_greet(plan, secrets, on_ready))
-            await self._stop.wait()
-            running.cancel()
+        async def start() -> None:
+            await self._await_ready(plan)
+            turn.close()
+            await _greet(on_ready, await self._set_up(plan, secrets))
 
-    async def _set_up_and_greet(
-        self,
-        plan: Plan,
-        secrets: Mapping[str, str],
-        on_ready: Callable[[Endpoints], Awaitable[None]],
-    ) -> None:
-        await _greet(on_ready, await self._set_up(plan, secrets))
+        async with asyncio.TaskGroup() as group:
+            starting = group.create_task(start())
+            await self._stop.wait()
+            starting.cancel()
 
     async def _set_up(self, plan: Plan, secrets: Mapping[str, str]) -> Endpoints:
-        await self._await_ready(plan)
         gateway = plan.gateway_url
         try:
             tenant = await ensure_tenant(gateway, secrets["admin_key"], self._state)

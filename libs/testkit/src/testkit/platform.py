@@ -35,6 +35,7 @@ CREATED: Final = 201
 PR_SET_PDEATHSIG: Final = 1
 ALARMS: Final = frozenset({"error", "critical"})
 ALARMS_MAX: Final = 20
+TRACEBACK: Final = "Traceback (most recent call last):"
 
 Process = tuple[int, str]
 """Pid and start time, which together are never used twice."""
@@ -182,8 +183,7 @@ class Platform:
         return [
             f"{path.stem}: {line[:600]}"
             for path in sorted(self.state.logs.glob("*.log"))
-            for line in _lines_after(path, mark.get(path, 0))
-            if _is_alarm(line)
+            for line in _alarms_in(_lines_after(path, mark.get(path, 0)))
         ]
 
     def evidence(self) -> str:
@@ -282,9 +282,24 @@ def _lines_after(path: Path, offset: int) -> list[str]:
         return file.read().decode(errors="replace").splitlines()
 
 
+def _alarms_in(lines: list[str]) -> list[str]:
+    """Return alarming lines; of a traceback the last line, which says what it was."""
+    found: list[str] = []
+    is_in_traceback = False
+    for line in lines:
+        if is_in_traceback and line and not line[0].isspace():
+            found.append(f"{TRACEBACK} {line}")
+            is_in_traceback = False
+        if line.startswith(TRACEBACK):
+            is_in_traceback = True
+        elif _is_alarm(line):
+            found.append(line)
+    return found
+
+
 def _is_alarm(line: str) -> bool:
     if not line.startswith("{"):
-        return line.startswith("Traceback (most recent call last)")
+        return False
     try:
         fields = json.loads(line)
     except ValueError:

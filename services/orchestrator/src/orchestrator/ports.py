@@ -80,9 +80,9 @@ class Work(Protocol):
 
     def prune(self, before: datetime, limit: int) -> int:
         """
-        Forget runs that ended before then, and message ids noted before then.
+        Forget at most ``limit`` runs that ended before then, and old message ids.
 
-        Returns how many of whichever were more; at most ``limit`` of each.
+        Returns the limit when there may be more.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -20,6 +21,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_TIMEOUT: Final = 408
+DISCARD_LIMIT_S: Final = 2.0
+DISCARD_BYTES_MAX: Final = 64 << 20
 CLIENT_LEFT: Final = 499
 """Logged when no answer was begun; never sent."""
 UNMATCHED: Final = "unmatched"
@@ -89,10 +92,34 @@ class _TooLarge(Exception):
 
 
 async def _refuse(what: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """
+    Answer at once, then let the caller finish within bounds.
+
+    A connection closed on unread bytes is reset, and the reset overtakes the answer:
+    many callers only read it once they have sent everything.
+    """
     response = respond(what)
-    # The rest of the body is not read, so nothing can follow it on this connection.
     response.headers["connection"] = "close"
-    await response(scope, receive, send)
+
+    async def send_unfinished(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message["more_body"] = True
+        await send(message)
+
+    await response(scope, receive, send_unfinished)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_LIMIT_S):
+            await _discard(receive)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _discard(receive: Receive) -> None:
+    size = 0
+    while size < DISCARD_BYTES_MAX:
+        message = await receive()
+        if not message.get("more_body", False):
+            return
+        size += len(message.get("body", b""))
 
 
 class Observe:

@@ -59,6 +59,7 @@ EVENT: Final[Table] = RunEventRow.metadata.tables["run_event"]
 TRIGGER: Final[Table] = TriggerRow.metadata.tables["event_trigger"]
 
 DEADLINE_KIND: Final = "step-deadline"
+IDS_PER_RUN: Final = 10
 PAGE_BYTES_MAX: Final = 393_216
 STORY_EVENTS_MAX: Final = 4_096
 STORY_TURNS_MAX: Final = 400
@@ -263,7 +264,8 @@ class SqlWork:
         task_ids = self._conn.scalars(ended).all()
         for table in (EVENT, BRIEF, RUN):
             self._conn.execute(delete(table).where(table.c.task_id.in_(task_ids)))
-        return max(len(task_ids), Inbox(self._conn, SHARED).prune(before, limit))
+        noted = Inbox(self._conn, SHARED).prune(before, limit * IDS_PER_RUN)
+        return max(len(task_ids), noted // IDS_PER_RUN)
 
     def triggers(self, tenant: str) -> Sequence[TriggerVersion]:
         """Return the newest version of each of a tenant's triggers, by name."""

@@ -7,13 +7,14 @@ the state along its tables and collects what is owed. Nothing of it is shared.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from contracts import subjects
 from contracts.completions import AttemptSummary
 from contracts.ids import derived_id
 from contracts.message import Instant, Json, JsonObject, Message
 from contracts.owed import Owed
-from contracts.problems import Code, Problem
+from contracts.problems import Code, Problem, problem
 from contracts.steps import CancelStep, StepOutcome, StepRequested
 from contracts.tasks import StepStatus, SubmitTask, TaskEvent, TaskEventType
 from contracts.turns import TurnRecord
@@ -27,6 +28,9 @@ from orchestrator.domain.state import (
     Run,
     UnheardStep,
 )
+
+STEP_BYTES_MAX: Final = 900_000
+"""NATS takes 1 MiB with headers; what cannot be sent must not be owed."""
 
 
 class StepDeadline(Message):
@@ -108,8 +112,20 @@ class Draft:
         self.move(happening)
         self.run = replace(self.run, problem=problem, finished_at=self._now)
 
+    def fail(self, failure: Problem) -> None:
+        """End the run, and say why in its history."""
+        self.end(Happening.FAIL, failure)
+        self.note(
+            TaskEventType.TASK_FAILED,
+            {"problem": failure.model_dump(mode="json", exclude_none=True)},
+        )
+
     def ask(self, task: Task, data: Json, brief: SubmitTask) -> None:
-        """Begin a step: owe its request and set its deadline."""
+        """
+        Begin a step: owe its request and set its deadline.
+
+        A request that no message holds would be owed for ever: the run fails now.
+        """
         run = self.run
         step_id = derived_id("step", run.task_id, task.pointer)
         deadline = self._now + timedelta(seconds=run.step_deadline_s)
@@ -124,6 +140,14 @@ class Draft:
             api_key_id=brief.api_key_id,
             deadline=deadline,
         )
+        size = len(request.encode())
+        if size > STEP_BYTES_MAX:
+            detail = (
+                f"What {task.employee} is handed has {size} bytes, and at most "
+                f"{STEP_BYTES_MAX} fit: give fewer or smaller files, or less input."
+            )
+            self.fail(problem(Code.TOO_LARGE, detail, instance=task.pointer))
+            return
         self._owe(subjects.STEP, request, derived_id("step-requested", step_id))
         payload = StepDeadline(tenant=run.tenant, task_id=run.task_id, step_id=step_id)
         self._timers.append(SetTimer(payload.timer_id, deadline, payload))

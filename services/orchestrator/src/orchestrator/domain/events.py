@@ -16,6 +16,8 @@ is ever raised, whatever the bytes.
 
 import base64
 import binascii
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,10 +35,14 @@ from faults import PermanentFault
 BODY_BYTES_MAX: Final = 1_048_576
 DEPTH_MAX: Final = 64
 EXTENSIONS_MAX: Final = 64
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**64 - 1
+INT_CHARS_MAX: Final = 20
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
 JSON: Final = "application/json"
+_LONG_NUMBER: Final = re.compile(r"\d{19}")
 _DECLARING: Final = ("specversion", "id", "source", "type")
 _KNOWN: Final = frozenset(
     {*_DECLARING, "subject", "time", "datacontenttype", "data", "data_base64"}
@@ -255,7 +261,16 @@ def _json(body: bytes, what: str) -> Json:
     except orjson.JSONDecodeError as cause:
         raise PermanentFault(f"{what} is not JSON: {cause.msg}") from cause
     _require_shallow(value, what)
+    if _LONG_NUMBER.search(text):  # orjson makes a float of what is above 64 bits
+        json.loads(text, parse_int=_within_64_bits)
     return value
+
+
+def _within_64_bits(digits: str) -> int:
+    if len(digits) > INT_CHARS_MAX or not INT_MIN <= int(digits) <= INT_MAX:
+        detail = f"the number {digits[:24]} is above 64 bits: send it as a string"
+        raise PermanentFault(detail)
+    return int(digits)
 
 
 def _require_shallow(value: Json, what: str) -> None:

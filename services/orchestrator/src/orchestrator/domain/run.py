@@ -30,6 +30,9 @@ from orchestrator.domain.document import digest
 from orchestrator.domain.state import ActiveStep, Happening, Run
 
 EARLY_TURNS_MAX: Final = 8
+DETAIL_CHARS_MAX: Final = 4_000
+"""Of a step's problem: snapshots, lists and bells carry it."""
+ERRORS_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def start(brief: SubmitTask, now: datetime, origin: Origin) -> Decision:
     draft.note(TaskEventType.TASK_STARTED, started)
     definition = definition_of(brief)
     if isinstance(definition, Problem):
-        _fail(draft, definition)
+        draft.fail(definition)
         return draft.decision()
     draft.move(Happening.START)
     draft.ask(definition.tasks[0], brief.input, brief)
@@ -141,7 +144,7 @@ def step_finished(
     if run.status is TaskStatus.CANCELLING:
         _stop_when_idle(draft)
     elif failure is not None:
-        _fail(draft, failure)
+        draft.fail(failure)
     else:
         _go_on(draft, plan, step, message)
     return draft.decision()
@@ -193,7 +196,7 @@ def deadline_passed(run: Run, step_id: str, now: datetime) -> Decision:
         _stop_when_idle(draft)
     else:
         draft.owe_cancel(step, failure.detail)
-        _fail(draft, failure)
+        draft.fail(failure)
     return draft.decision()
 
 
@@ -228,7 +231,13 @@ def _failure(step: ActiveStep, message: StepFinished) -> Problem | None:
     if message.outcome is StepOutcome.CANCELLED:
         code, detail = Code.CANCELLED, f"{step.employee} was stopped."
     found = message.problem or problem(code, detail)
-    return found.model_copy(update={"instance": step.pointer})
+    return found.model_copy(
+        update={
+            "instance": step.pointer,
+            "detail": found.detail[:DETAIL_CHARS_MAX],
+            "errors": found.errors[:ERRORS_MAX],
+        }
+    )
 
 
 def _go_on(draft: Draft, plan: Plan, step: ActiveStep, message: StepFinished) -> None:
@@ -241,14 +250,6 @@ def _go_on(draft: Draft, plan: Plan, step: ActiveStep, message: StepFinished) ->
     if message.output is not None:
         completed["output"] = message.output
     draft.note(TaskEventType.TASK_COMPLETED, completed)
-
-
-def _fail(draft: Draft, failure: Problem) -> None:
-    draft.end(Happening.FAIL, failure)
-    draft.note(
-        TaskEventType.TASK_FAILED,
-        {"problem": failure.model_dump(mode="json", exclude_none=True)},
-    )
 
 
 def _stop_when_idle(draft: Draft) -> None:

@@ -22,6 +22,7 @@ from orchestrator.domain.decision import Decision
 from orchestrator.domain.state import Run
 
 BELL_OUTPUT_BYTES_MAX: Final = 65_536
+VIEW_BYTES_MAX: Final = 950_000
 _JSON: Final[TypeAdapter[Json]] = TypeAdapter(Json)
 
 
@@ -71,6 +72,18 @@ def view(run: Run, brief: SubmitTask | None, history: Iterable[TaskEvent]) -> Ta
         created_at=run.created_at,
         finished_at=run.finished_at,
     )
+
+
+def fitting(whole: TaskView) -> TaskView:
+    """Leave out what a reply cannot hold: first what is told elsewhere too."""
+    bare = tuple(step.model_copy(update={"output": None}) for step in whole.steps)
+    silent = tuple(step.model_copy(update={"turns": ()}) for step in bare)
+    shown = whole
+    for update in ({"steps": bare}, {"steps": silent}, {"input": None}, {"goal": None}):
+        if len(shown.encode()) <= VIEW_BYTES_MAX:
+            break
+        shown = shown.model_copy(update=update)
+    return shown
 
 
 def change(decision: Decision) -> TaskChanged | None:

@@ -14,18 +14,19 @@ from contracts.tasks import (
 from messaging.refusals import Refused, refuse
 from orchestrator.domain.cursor import Cursor, read_cursor
 from orchestrator.domain.state import Run
-from orchestrator.domain.view import view
+from orchestrator.domain.view import fitting, view
 from orchestrator.handlers.runs import unknown_task
 from orchestrator.ports import Deps, Work
 
-LISTED_GOAL_CHARS_MAX: Final = 500
+LISTED_CHARS_MAX: Final = 500
 
 
 async def get_task(request: GetTask, deps: Deps) -> TaskView:
     """
     Return a task with its steps and turns.
 
-    A task of very many turns shows the newest; its history has them all.
+    A task of very many turns shows the newest, and what does not fit into one reply
+    is left out; its history has it all.
 
     Raises:
         Refused: ``not-found``.
@@ -36,7 +37,7 @@ async def get_task(request: GetTask, deps: Deps) -> TaskView:
         run = work.find(request.tenant, request.task_id)
         if run is None:
             return None
-        return view(run, work.brief(request.tenant, request.task_id), story)
+        return fitting(view(run, work.brief(request.tenant, request.task_id), story))
 
     found = await deps.store.read(query)
     if found is None:
@@ -95,9 +96,17 @@ async def list_events(request: ListTaskEvents, deps: Deps) -> TaskEventPage:
 
 def _listed(run: Run) -> TaskView:
     listed = view(run, None, ())
-    if listed.goal is None or len(listed.goal) <= LISTED_GOAL_CHARS_MAX:
-        return listed
-    return listed.model_copy(update={"goal": f"{listed.goal[:LISTED_GOAL_CHARS_MAX]}…"})
+    goal, reason = listed.goal, listed.problem
+    if goal is not None:
+        goal = _cut(goal)
+    if reason is not None:
+        reason = reason.model_copy(update={"detail": _cut(reason.detail), "errors": ()})
+    return listed.model_copy(update={"goal": goal, "problem": reason})
+
+
+def _cut(text: str) -> str:
+    is_short = len(text) <= LISTED_CHARS_MAX
+    return text if is_short else f"{text[:LISTED_CHARS_MAX]}…"
 
 
 def _not_found(task_id: str) -> Refused:
