@@ -200,15 +200,18 @@ async def test_others_lose_nothing_while_tenants_come(secured: Secured) -> None:
         flow = await Flow.begin(secured)
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(each()) for each in (flow.publish, flow.tell)]
-            for name in ("initech", "umbrella", "hooli"):
-                known.append((name, hash_of(f"password-of-{name}")))
-                await gateway.request(
-                    RECONCILE.to(None), Nothing(), ReconcileReport, timeout_s=20
-                )
-                client = await secured.connect(f"tenant-{name}")
-                ack = await client.request(f"events.{name}.x", b"{}", timeout=5)
-                assert json.loads(ack.data)["stream"] == f"EVENTS_{name}"
-            flow.stopping.set()
+            try:
+                for name in ("initech", "umbrella", "hooli"):
+                    known.append((name, hash_of(f"password-of-{name}")))
+                    await gateway.request(
+                        RECONCILE.to(None), Nothing(), ReconcileReport, timeout_s=20
+                    )
+                    client = await secured.connect(f"tenant-{name}")
+                    ack = await client.request(f"events.{name}.x", b"{}", timeout=5)
+                    assert json.loads(ack.data)["stream"] == f"EVENTS_{name}"
+            finally:
+                # A busy request can swallow the group's cancellation.
+                flow.stopping.set()
             await asyncio.wait(running)
         await until(flow.is_all_heard)
         info = await bus.connection.client.request("$JS.API.STREAM.INFO.EVENTS_acme")

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
     Table,
+    and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -15,6 +19,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from contracts.events import TriggerVersion
@@ -46,7 +51,7 @@ from persistence.database import Database
 from persistence.delivery import outbox_rows
 from persistence.inbox import Inbox
 from persistence.outbox import Outbox
-from persistence.tables import dialect_of, insert_into
+from persistence.tables import DialectName, dialect_of, insert_into
 from persistence.timer import Timers
 from persistence.types import Instant
 from persistence.versions import update_versioned
@@ -63,6 +68,24 @@ IDS_PER_RUN: Final = 10
 PAGE_BYTES_MAX: Final = 393_216
 STORY_EVENTS_MAX: Final = 4_096
 STORY_TURNS_MAX: Final = 400
+
+
+def _of_task(table: Table) -> ColumnElement[bool]:
+    is_own = table.c.tenant == bindparam("of_tenant")
+    return and_(is_own, table.c.task_id == bindparam("of_task"))
+
+
+# What runs for every message is built once: building costs more than running.
+_RUN: Final = select(RUN.c.state, RUN.c.version).where(_of_task(RUN))
+_LOCKED_RUN: Final = _RUN.with_for_update()
+_BRIEF: Final = select(BRIEF.c.body).where(_of_task(BRIEF))
+_ADD_BRIEF: Final = insert(BRIEF)
+_ADD_EVENTS: Final = insert(EVENT)
+
+
+@lru_cache(maxsize=2)
+def _add_run(dialect: DialectName) -> sqlite.Insert | postgresql.Insert:
+    return insert_into(RUN, dialect).on_conflict_do_nothing()
 
 
 class SqlStore:
@@ -151,11 +174,10 @@ class SqlWork:
             "version": 1,
             **run_columns(run),
         }
-        statement = insert_into(RUN, dialect_of(self._conn)).on_conflict_do_nothing()
-        if self._conn.execute(statement, row).rowcount != 1:
+        if self._conn.execute(_add_run(dialect_of(self._conn)), row).rowcount != 1:
             return False
         body = {"task_id": run.task_id, "tenant": run.tenant, "body": brief.encode()}
-        self._conn.execute(insert(BRIEF), body)
+        self._conn.execute(_ADD_BRIEF, body)
         self._append(decision)
         return True
 
@@ -176,11 +198,8 @@ class SqlWork:
 
     def brief(self, tenant: str, task_id: str) -> SubmitTask | None:
         """Return what a run was asked to do."""
-        body: bytes | None = self._conn.scalar(
-            select(BRIEF.c.body).where(
-                BRIEF.c.tenant == tenant, BRIEF.c.task_id == task_id
-            )
-        )
+        of_task = {"of_tenant": tenant, "of_task": task_id}
+        body: bytes | None = self._conn.scalar(_BRIEF, of_task)
         return None if body is None else SubmitTask.model_validate_json(body)
 
     def page(self, request: ListTasks, after: Cursor | None) -> Sequence[Run]:
@@ -297,16 +316,14 @@ class SqlWork:
         self._conn.execute(insert(TRIGGER), row)
 
     def _run(self, tenant: str, task_id: str, *, locked: bool) -> Run | None:
-        query = select(RUN.c.state, RUN.c.version).where(
-            RUN.c.tenant == tenant, RUN.c.task_id == task_id
-        )
-        row = self._conn.execute(query.with_for_update() if locked else query).first()
+        of_task = {"of_tenant": tenant, "of_task": task_id}
+        row = self._conn.execute(_LOCKED_RUN if locked else _RUN, of_task).first()
         return None if row is None else run_of(row.state, row.version)
 
     def _append(self, decision: Decision) -> None:
         rows = [event_columns(decision.run, event) for event in decision.events]
         if rows:
-            self._conn.execute(insert(EVENT), rows)
+            self._conn.execute(_ADD_EVENTS, rows)
         self.settle_timers(decision.timers)
         outbox = Outbox(self._conn, SHARED)
         outbox.add(outbox_rows(decision.owed, self._headers), self._now)

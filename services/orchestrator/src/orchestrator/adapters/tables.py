@@ -7,6 +7,7 @@ numbers and characters that a database's own JSON and text types refuse.
 
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -144,6 +145,12 @@ def trigger_of(row: Row[Any]) -> TriggerVersion:
         tenant=row.tenant,
         version=row.version,
         digest=row.digest,
-        trigger=Trigger.model_validate_json(row.document),
+        trigger=_trigger(row.document),
         created_at=row.created_at,
     )
+
+
+@lru_cache(maxsize=1024)
+def _trigger(document: bytes) -> Trigger:
+    # Every event reads all triggers of its tenant; versions never change.
+    return Trigger.model_validate_json(document)
