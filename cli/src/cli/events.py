@@ -2,13 +2,22 @@
 
 import asyncio
 import json
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import nats
 import nats.errors
 import typer
 
-from cli.client import OUT, AsJson, Target, fail, find_target, print_json, read_argument
+from cli.client import (
+    OUT,
+    AsJson,
+    Json,
+    Target,
+    fail,
+    find_target,
+    print_json,
+    read_argument,
+)
 from determinism import SystemIds
 
 app = typer.Typer(no_args_is_help=True, help="Publish events as another system would.")
@@ -19,7 +28,9 @@ LIMIT_S: Final = 5.0
 @app.command("publish")
 def publish_event(
     event_type: Annotated[str, typer.Argument(help="invoice.received")],
-    data: Annotated[str, typer.Option(help="JSON, @file, or - for standard input")],
+    data: Annotated[
+        str, typer.Option(help="JSON or a whole CloudEvent; @file, - for stdin")
+    ],
     *,
     event_id: Annotated[
         str | None, typer.Option("--id", help="The same id starts nothing twice")
@@ -31,18 +42,23 @@ def publish_event(
     target = find_target()
     if "nats_user" not in target.endpoints:
         fail("no NATS credentials: this needs the platform that ./just up started")
-    chosen_id = event_id or SystemIds().new("event")
-    headers = {
-        "ce-specversion": "1.0",
-        "ce-id": chosen_id,
-        "ce-source": source,
-        "ce-type": event_type,
-        "content-type": "application/json",
-        # JetStream drops a repeat at once; the orchestrator's inbox drops it for ever.
-        "Nats-Msg-Id": f"{source}:{chosen_id}",
-    }
+    content = read_argument(data)
+    if isinstance(content, dict) and "specversion" in content:
+        event = cast("Json", content)
+        chosen_id = event_id or str(event.get("id", ""))
+        content = {**event, "id": chosen_id}
+        headers = {"content-type": "application/cloudevents+json"}
+    else:
+        chosen_id = event_id or SystemIds().new("event")
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": chosen_id,
+            "ce-source": source,
+            "ce-type": event_type,
+            "content-type": "application/json",
+        }
     subject = f"events.{target.endpoints['tenant']}.{event_type}"
-    body = json.dumps(read_argument(data)).encode()
+    body = json.dumps(content).encode()
     asyncio.run(_publish(target, subject, body, headers))
     if as_json:
         print_json({"subject": subject, "id": chosen_id})

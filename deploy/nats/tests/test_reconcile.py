@@ -214,7 +214,9 @@ async def test_others_lose_nothing_while_tenants_come(secured: Secured) -> None:
                 flow.stopping.set()
             await asyncio.wait(running)
         await until(flow.is_all_heard)
-        info = await bus.connection.client.request("$JS.API.STREAM.INFO.EVENTS_acme")
+        info = await bus.connection.client.request(
+            "$JS.API.STREAM.INFO.EVENTS_acme", timeout=10
+        )
         assert json.loads(info.data)["state"]["messages"] == flow.events > 0
         assert (bus.counters.disconnects, gateway.counters.disconnects) == (0, 0)
     assert flow.acme.is_connected

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -27,7 +28,8 @@ from contracts.subjects import (
 from faults import PermanentFault
 from messaging.burial import StoreSink
 from messaging.bus import Bus, Delivery
-from messaging.housekeeping import dispatcher, housekeeping
+from messaging.foreign import SEQUENCE_HEADER
+from messaging.housekeeping import dispatcher, housekeeping, repaired
 from messaging.refusals import Refused
 from messaging.subscriptions import Work
 from testkit.bus_world import message_of, outgoing, until
@@ -205,3 +207,26 @@ async def test_a_page_of_large_letters_still_fits(world: NatsWorld) -> None:
     )
     assert 1 <= len(page.dead_letters) < 40
     assert page.next_cursor is not None
+
+
+def test_a_repaired_cloud_event_speaks_for_itself() -> None:
+    """What the broken message said of itself does not outlive the repair."""
+    letter = DeadLetter(
+        id="dead_1",
+        service="orchestrator",
+        subject="events.acme.invoice.received",
+        message_id="m",
+        reason="invalid",
+        detail="no ce-id",
+        body=b"{}",
+        headers={
+            "Ce-Source": "erp",
+            "Content-Type": "text/plain",
+            SEQUENCE_HEADER: "7",
+        },
+        created_at=datetime(2026, 11, 23, tzinfo=UTC),
+    )
+    whole = b'{"specversion": "1.0", "id": "1", "source": "erp", "type": "t"}'
+    assert repaired(letter, whole).headers == {SEQUENCE_HEADER: "7"}
+    assert repaired(letter, b'{"kind": "letter"}').headers == letter.headers
+    assert repaired(letter, b"garbage").headers == letter.headers

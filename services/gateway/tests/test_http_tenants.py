@@ -3,6 +3,7 @@ import httpx
 import pytest
 from gateway_world import ADMIN, AS_ADMIN, BODY, Headers, ScriptedBus
 
+from contracts.delivery import Nothing
 from contracts.employees import ApplyEmployee, EmployeeVersion
 from gateway.app import Composed
 from gateway.handlers import tenants
@@ -165,3 +166,22 @@ async def test_a_document_that_is_none_is_refused(
     answer = await client.post("/v1/employees", content=body, headers=headers)
     assert answer.status_code == 400, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("service", "status"), [("billing-meter", 403), ("orchestrator", 204)]
+)
+async def test_a_tenant_repairs_only_what_its_own_systems_sent(
+    client: httpx.AsyncClient,
+    acme: Headers,
+    bus: ScriptedBus,
+    service: str,
+    status: int,
+) -> None:
+    """Nobody writes usage by hand to lower a bill; an admin may mend a letter."""
+    bus.answers["deadletter-replay"] = lambda _request: Nothing()
+    path = f"/v1/deadletters/{service}/dead_1/replay"
+    body = {"body": "e30="}
+    assert (await client.post(path, headers=acme, json=body)).status_code == status
+    assert (await client.post(path, headers=acme)).status_code == 204
+    assert (await client.post(path, headers=AS_ADMIN, json=body)).status_code == 204

@@ -7,6 +7,7 @@ this process, with a repaired body if one is given; the inbox decides as always,
 and only a handler that returns makes the letter replayed.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -99,6 +100,32 @@ def dispatcher(subscriptions: Sequence[Subscription]) -> Dispatch:
     return dispatch
 
 
+def repaired(letter: DeadLetter, body: bytes) -> DeadLetter:
+    """
+    Return the letter with another body.
+
+    A body that is a whole CloudEvent speaks for itself: the headers by which the
+    broken message described itself are dropped, since one of them may be what was
+    wrong.
+    """
+    headers = dict(letter.headers)
+    if _is_cloud_event(body):
+        headers = {
+            name: text
+            for name, text in headers.items()
+            if not name.lower().startswith(("ce-", "content-type"))
+        }
+    return letter.model_copy(update={"body": body, "headers": headers})
+
+
+def _is_cloud_event(body: bytes) -> bool:
+    try:
+        found: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "specversion" in found
+
+
 class _Keeper:
     """Answers for one service's deliveries."""
 
@@ -144,7 +171,7 @@ class _Keeper:
             detail = f"{request.id} is {letter.state} already; nothing was done"
             raise refuse(Code.CONFLICT, detail)
         if request.body is not None:
-            letter = letter.model_copy(update={"body": request.body})
+            letter = repaired(letter, request.body)
         await self._dispatch(letter)
         await self._store.mark_replayed(letter.id)
         return Nothing()

@@ -27,8 +27,10 @@ from contracts.events import (
 from contracts.ledger import LedgerPage, ListLedger
 from contracts.message import Message
 from contracts.models import ListModels, ModelPage
+from contracts.problems import Code
 from contracts.subjects import Address, Service
 from gateway.ports import Deps
+from messaging.refusals import refuse
 
 M = TypeVar("M", bound=Message)
 
@@ -92,7 +94,18 @@ async def list_dead_letters(
 async def replay_dead_letter(
     service: Service, request: ReplayDeadLetter, deps: Deps
 ) -> None:
-    """Process a dead letter again; returns once that worked."""
+    """
+    Process a dead letter again; returns once that worked.
+
+    Raises:
+        messaging.refusals.Refused: ``forbidden``: a tenant may repair what its own
+            systems sent, but not what the platform's services tell each other, usage
+            and its price among it.
+    """
+    may_repair = request.tenant is None or service is Service.ORCHESTRATOR
+    if request.body is not None and not may_repair:
+        detail = f"repairing a message of {service} needs an admin key"
+        raise refuse(Code.FORBIDDEN, detail)
     address = subjects.replay(service).to(request.tenant)
     await _ask(address, request, Nothing, deps)
 
