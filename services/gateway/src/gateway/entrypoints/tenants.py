@@ -57,7 +57,7 @@ class NatsCredentials(Message):
     password: str
     """Its password."""
     inbox_prefix: str
-    """Set this in the client to receive acknowledgements of publishes."""
+    """An inbox prefix of its own; a client's default one works too."""
     publish: str
     """What it may publish."""
     subscribe: str
