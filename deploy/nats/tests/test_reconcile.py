@@ -53,8 +53,10 @@ async def bootstrapping(secured: Secured) -> AsyncGenerator[NatsBus]:
     try:
         yield bus
     finally:
-        running.cancel()
-        await asyncio.wait({running})
+        # A reply that arrives with the cancellation swallows it (wait_for, 3.11).
+        while not running.done():
+            running.cancel()
+            await asyncio.wait({running}, timeout=1)
         await bus.close()
         await system.close()
 
