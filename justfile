@@ -8,7 +8,7 @@ python_folders := "libs services cli deploy tests tools"
 @_default:
     just --justfile "{{ justfile() }}" --list --unsorted
 
-# Start NATS, the services and the console; run a first task
+# Start NATS, the sandbox vendor and the services; run a first task
 @up *ARGS:
     python -m embedded up "$@"
 
@@ -53,17 +53,13 @@ python_folders := "libs services cli deploy tests tools"
 @contract *ARGS:
     pytest tests/contract "$@"
 
-# Run the simulation: ./just simulate SEED
+# Run the simulation: ./just simulate --seeds 1000, ./just simulate --seed 17
 @simulate *ARGS:
     python -m testkit.simulate "$@"
 
 # Prove the promises under load and faults
 @prove *ARGS:
     python -m testkit.prove "$@"
-
-# Measure
-@bench *ARGS:
-    python -m testkit.bench "$@"
 
 # Import each service with only what it declares
 @isolate *ARGS:
@@ -80,7 +76,3 @@ python_folders := "libs services cli deploy tests tools"
 # Start a decision record: ./just new-decision "Title"
 @new-decision *TITLE:
     python tools/new_decision.py "$@"
-
-# Bring the databases to the newest schema
-@migrate *ARGS:
-    python -m embedded migrate "$@"

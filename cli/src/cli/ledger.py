@@ -1,11 +1,14 @@
 """``dectl ledger``: what every vendor attempt cost."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
 
 from cli.client import OUT, AsJson, Json, ask, client, print_json
+from cli.show import ID_WIDTH
+
+AMOUNT_WIDTH: Final = len("1,234,567,890,123")
 
 
 def show_ledger(
@@ -22,17 +25,20 @@ def show_ledger(
         print_json(page)
         return
     table = Table(box=None, header_style="bold")
-    for column in ("attempt", "vendor", "model", "end", "tokens", "source", "pico-USD"):
-        right = column in {"tokens", "pico-USD"}
-        table.add_column(column, justify="right" if right else "left")
+    # Ids are for pasting and amounts for adding: only names may be cut.
+    table.add_column("attempt", no_wrap=True, min_width=ID_WIDTH)
+    table.add_column("pico-USD", no_wrap=True, justify="right", min_width=AMOUNT_WIDTH)
+    table.add_column("tokens", no_wrap=True, justify="right")
+    for column in ("end", "source", "model", "vendor"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
     for line in page["lines"]:
         table.add_row(
             line["attempt_id"],
-            line["vendor"],
-            line["model"],
-            line["end_state"],
-            str(sum(line["usage"].values())),
-            line["source"],
             f"{line['pico_usd']:,}",
+            str(sum(line["usage"].values())),
+            line["end_state"],
+            line["source"],
+            line["model"],
+            line["vendor"],
         )
     OUT.print(table)

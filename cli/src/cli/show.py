@@ -15,6 +15,7 @@ COLOURS: Final = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 ENDED_TRIES: Final = 3000
 ENDED_PAUSE_S: Final = 0.2
 RESULT_WIDTH: Final = 100
+ID_WIDTH: Final = len("attempt_") + 32
 
 
 def status(word: str) -> str:
@@ -26,16 +27,18 @@ def status(word: str) -> str:
 def tasks(found: Sequence[Json]) -> None:
     """Print a table of tasks."""
     table = Table(box=None, header_style="bold")
-    for column in ("task", "status", "employee", "goal", "cost $", "created"):
-        table.add_column(column, overflow="ellipsis", no_wrap=column != "goal")
+    for column in ("task", "status", "employee", "cost $", "created", "goal"):
+        # Ids are for pasting: only the goal may be cut.
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    table.columns[0].min_width = ID_WIDTH
     for each in found:
         table.add_row(
             each["task_id"],
             status(each["status"]),
             each.get("employee", ""),
-            escape((each.get("goal") or "")[:60]),
             each.get("cost", {}).get("usd", ""),
             each["created_at"][:19],
+            escape((each.get("goal") or "")[:60]),
         )
     OUT.print(table)
 
@@ -63,7 +66,7 @@ def result(found: Json) -> None:
         text = f"[red]{problem['code']}[/] {escape(problem['detail'])} [dim]{where}[/]"
         OUT.print(text, soft_wrap=True)
     if found.get("output") is not None:
-        OUT.print(JSON.from_data(found["output"]))
+        OUT.print(JSON.from_data(found["output"]), soft_wrap=True)
     cost = found.get("cost", {})
     provisional = " so far" if cost.get("provisional") else ""
     OUT.print(

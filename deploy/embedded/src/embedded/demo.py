@@ -63,7 +63,7 @@ async def _with_final_cost(
 def show(task: Mapping[str, Any], console: Console) -> None:
     """Print a finished task for a person."""
     console.print(f"\n[bold]{task['task_id']}[/] {task['status']}: {task['goal']}")
-    console.print(JSON.from_data(task.get("output")))
+    console.print(JSON.from_data(task.get("output")), soft_wrap=True)
     console.print(timeline(task))
     cost = task.get("cost", {})
     console.print(
