@@ -9,26 +9,32 @@ python_folders := "libs services cli deploy tests tools"
     just --justfile "{{ justfile() }}" --list --unsorted
 
 # Start NATS, the sandbox vendor and the services; run a first task
+[no-exit-message]
 @up *ARGS:
     python -m embedded up "$@"
 
 # Stop what `up` started
+[no-exit-message]
 @down *ARGS:
     python -m embedded down "$@"
 
 # Show the services' logs
+[no-exit-message]
 @logs *ARGS:
     python -m embedded logs "$@"
 
-# Walk through what the platform does
+# Run the demo task again
+[no-exit-message]
 @demo *ARGS:
     python -m embedded demo "$@"
 
-# Give an employee a task: ./just task "Summarise this week's invoices"
+# Give an employee a task: ./just task invoice-clerk "Check a.txt" --file a.txt
+[no-exit-message]
 @task *ARGS:
     dectl task run "$@"
 
 # The command line client
+[no-exit-message]
 @dectl *ARGS:
     dectl "$@"
 
@@ -54,10 +60,12 @@ python_folders := "libs services cli deploy tests tools"
     pytest tests/contract "$@"
 
 # Run the simulation: ./just simulate --seeds 1000, ./just simulate --seed 17
+[no-exit-message]
 @simulate *ARGS:
     python -m testkit.simulate "$@"
 
 # Prove the promises under load and faults
+[no-exit-message]
 @prove *ARGS:
     python -m testkit.prove "$@"
 

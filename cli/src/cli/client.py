@@ -114,14 +114,17 @@ def feed(opened: httpx.Client, path: str) -> Iterator[tuple[str, Json]]:
 
 
 def explain(answer: httpx.Response) -> str:
-    """Return an error answer in one line."""
+    """Return an error answer: what is wrong, then a line for each wrong field."""
     try:
         problem: Json = answer.json()
     except ValueError:
         return f"{answer.status_code}: {answer.text[:500]}"
-    return (
-        f"{problem.get('code', answer.status_code)}: {problem.get('detail', problem)}"
-    )
+    code = problem.get("code", answer.status_code)
+    fields = [
+        f"  {error['pointer'] or '/'}: {error['detail']}"
+        for error in problem.get("errors", ())
+    ]
+    return "\n".join([f"{code}: {problem.get('detail', problem)}", *fields])
 
 
 def fail(text: str) -> NoReturn:

@@ -6,9 +6,11 @@ import typer
 from rich.table import Table
 
 from cli.client import OUT, AsJson, Json, ask, client, print_json
-from cli.show import ID_WIDTH
 
+ID_WIDTH: Final = len("attempt_") + 32
 AMOUNT_WIDTH: Final = len("1,234,567,890,123")
+TOKENS_WIDTH: Final = len("tokens")
+END_WIDTH: Final = len("cancelled")
 
 
 def show_ledger(
@@ -28,8 +30,9 @@ def show_ledger(
     # Ids are for pasting and amounts for adding: only names may be cut.
     table.add_column("attempt", no_wrap=True, min_width=ID_WIDTH)
     table.add_column("pico-USD", no_wrap=True, justify="right", min_width=AMOUNT_WIDTH)
-    table.add_column("tokens", no_wrap=True, justify="right")
-    for column in ("end", "source", "model", "vendor"):
+    table.add_column("tokens", no_wrap=True, justify="right", min_width=TOKENS_WIDTH)
+    table.add_column("end", no_wrap=True, min_width=END_WIDTH)
+    for column in ("source", "model", "vendor"):
         table.add_column(column, no_wrap=True, overflow="ellipsis")
     for line in page["lines"]:
         table.add_row(

@@ -15,7 +15,7 @@ COLOURS: Final = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 ENDED_TRIES: Final = 3000
 ENDED_PAUSE_S: Final = 0.2
 RESULT_WIDTH: Final = 100
-ID_WIDTH: Final = len("attempt_") + 32
+REST_WIDTH: Final = 90
 
 
 def status(word: str) -> str:
@@ -27,19 +27,20 @@ def status(word: str) -> str:
 def tasks(found: Sequence[Json]) -> None:
     """Print a table of tasks."""
     table = Table(box=None, header_style="bold")
-    for column in ("task", "status", "employee", "cost $", "created", "goal"):
-        # Ids are for pasting: only the goal may be cut.
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
-    table.columns[0].min_width = ID_WIDTH
+    # Ids are for pasting and money for adding; the goal is told where it fits.
+    for column in ("task", "status", "cost $", "employee"):
+        table.add_column(column, no_wrap=True)
+    if OUT.width > REST_WIDTH:
+        table.add_column("goal", no_wrap=True)
     for each in found:
-        table.add_row(
+        cells = [
             each["task_id"],
             status(each["status"]),
-            each.get("employee", ""),
             each.get("cost", {}).get("usd", ""),
-            each["created_at"][:19],
-            escape((each.get("goal") or "")[:60]),
-        )
+            each.get("employee", ""),
+            escape((each.get("goal") or "")[: max(0, OUT.width - REST_WIDTH)]),
+        ]
+        table.add_row(*cells[: len(table.columns)])
     OUT.print(table)
 
 

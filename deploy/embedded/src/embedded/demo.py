@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.json import JSON
 from rich.table import Table
 
-from embedded.state import ROOT
+from embedded.state import ROOT, State
 
 EMPLOYEE: Final = "invoice-clerk"
 DOCUMENT: Final = "letter-4711.txt"
@@ -107,7 +107,7 @@ def suggest(
         " --file examples/documents/thread-1093.txt\n"
         f"  3. ./just dectl trace {task['task_id']}\n"
         f"\nGateway {endpoints['gateway']} (docs at /docs), "
-        "everything else in .state/endpoints.json\n",
+        f"everything else in {State().endpoints}\n",
         highlight=False,
         soft_wrap=True,
     )
