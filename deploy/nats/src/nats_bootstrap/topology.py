@@ -241,7 +241,6 @@ def permissions_of(service: Service) -> Permissions:
             *_inboxes_of_askers(service),
             *ANNOUNCES.get(service, ()),
             *_special_publishes(service),
-            *(f"_INBOX.{asker}.>" for asker in _askers_of(service)),
             *_consumes(service),
             f"evt.platform.deadletter.{service}",
         ),
@@ -311,21 +310,6 @@ def _any_track(verb: Verb) -> str:
 
 def _receivers_of(sender: Service) -> tuple[Service, ...]:
     return tuple(verb.service for verb, who in SENDERS.items() if sender in who)
-
-
-def _askers_of(service: Service) -> tuple[Service, ...]:
-    """
-    Return whose questions a service answers, so whose inboxes it may publish to.
-
-    Not the server's ``allow_responses``: it lets one frame through where an answer
-    has many, and a reload, which each new tenant brings, forgets what it allowed
-    and drops the answers under way.
-    """
-    asking = [who for verb, who in ASKERS.items() if verb.service is service]
-    owing = [who for verb, who in SENDERS.items() if verb.service is service]
-    # The gateway asks every service for its dead letters.
-    found = {each for who in (*asking, *owing) for each in who} | {Service.GATEWAY}
-    return tuple(sorted(found))
 
 
 def _inboxes_of_askers(service: Service) -> tuple[str, ...]:

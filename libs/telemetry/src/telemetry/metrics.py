@@ -10,7 +10,6 @@ The functions at the end count one event in all the metrics that it belongs to.
 Label values are templates, never concrete subjects, paths, tenants or ids.
 """
 
-from collections.abc import Mapping
 
 from opentelemetry.metrics import Meter
 
@@ -189,33 +188,10 @@ def bind(meter: Meter | None) -> None:
         gauge.bind(meter)
 
 
-def http_request(*, method: str, route: str, status: int, duration_s: float) -> None:
-    """Count one answered HTTP request and its time."""
-    http_requests_total.add(1, method=method, route=route, status=status)
-    http_request_duration_seconds.record(
-        duration_s, method=method, route=route, status=status
-    )
-
-
 def message_processed(*, subject: str, outcome: Outcome, duration_s: float) -> None:
     """Count one handled message, by its subject's template, and its time."""
     messages_processed_total.add(1, subject=subject, outcome=outcome)
     message_duration_seconds.record(duration_s, subject=subject, outcome=outcome)
-
-
-def ai_request(*, vendor: str, model: str, outcome: str, duration_s: float) -> None:
-    """Count one vendor attempt, by its end state, and its time."""
-    ai_requests_total.add(1, vendor=vendor, model=model, outcome=outcome)
-    ai_request_duration_seconds.record(
-        duration_s, vendor=vendor, model=model, outcome=outcome
-    )
-
-
-def ai_tokens_used(*, vendor: str, model: str, parts: Mapping[str, int]) -> None:
-    """Count an attempt's tokens; ``parts`` is ``TokenUsage.parts()``."""
-    for part, count in parts.items():
-        if count:
-            ai_tokens_used_total.add(count, vendor=vendor, model=model, part=part)
 
 
 def dead_letter(service: str, reason: str) -> None:
