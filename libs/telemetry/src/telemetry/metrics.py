@@ -10,7 +10,6 @@ The functions at the end count one event in all the metrics that it belongs to.
 Label values are templates, never concrete subjects, paths, tenants or ids.
 """
 
-
 from opentelemetry.metrics import Meter
 
 from telemetry.instruments import (
