@@ -14,6 +14,7 @@ from contracts.ids import (
     AttemptId,
     CompletionId,
     EmployeeName,
+    Name,
     StepId,
     TaskId,
     TenantId,
@@ -241,6 +242,8 @@ class CompletionRequest(Message):
     """Who asks."""
     user: str | None = Field(default=None, max_length=256)
     """The caller's end user."""
+    team: Name | None = None
+    """The team that the caller or the employee belongs to; budgets can be its own."""
     api_key_id: Token | None = None
     """The API key that the request came in by."""
     model: str = Field(min_length=1, max_length=200)
@@ -267,6 +270,10 @@ class CompletionRequest(Message):
     """Passed to the vendor where it takes some."""
     extra: JsonObject = Field(default_factory=dict)
     """Vendor fields that have no canonical form, passed only where supported."""
+    drop_unsupported: bool = False
+    """Leave out what the vendor has no place for, instead of refusing it."""
+    cache_ttl_s: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    """Take an equal question's answer if it is not older; None always asks."""
     deltas: bool = True
     """Whether the caller wants the answer in pieces as it comes."""
     deadline: Instant
@@ -320,7 +327,13 @@ class Completion(Message):
     """Every vendor call made for it, the failed ones too."""
     service_tier: str | None = None
     """The tier that the vendor returned."""
+    stop_sequence: str | None = None
+    """Which of the request's ``stop`` texts ended it, where the vendor says so."""
     logprobs: Json = None
     """The vendor's log probabilities, untouched."""
+    dropped: tuple[str, ...] = ()
+    """Request fields that the vendor had no place for; see ``drop_unsupported``."""
+    is_cached: bool = False
+    """Whether an equal question's stored answer was given, at no vendor cost."""
     created_at: Instant
     """When the answer was stored."""

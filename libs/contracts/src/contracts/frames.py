@@ -56,6 +56,8 @@ class ReasoningDelta(Message):
     """What comes next."""
     signature: str | None = None
     """The vendor's proof, with the last piece."""
+    redacted: str | None = None
+    """Opaque reasoning that only the vendor can read; comes whole."""
 
 
 class ToolCallDelta(Message):

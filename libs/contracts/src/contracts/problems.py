@@ -37,6 +37,8 @@ class Code(StrEnum):
     VENDOR_REFUSED = "vendor-refused"
     VENDOR_UNAVAILABLE = "vendor-unavailable"
     STREAM_CUT = "stream-cut"
+    BUDGET_EXHAUSTED = "budget-exhausted"
+    RATE_LIMITED = "rate-limited"
 
 
 STATUS: dict[Code, int] = {
@@ -60,6 +62,8 @@ STATUS: dict[Code, int] = {
     Code.VENDOR_REFUSED: 502,
     Code.VENDOR_UNAVAILABLE: 502,
     Code.STREAM_CUT: 502,
+    Code.BUDGET_EXHAUSTED: 402,
+    Code.RATE_LIMITED: 429,
 }
 
 

@@ -75,9 +75,9 @@ def delta_of(piece: Piece) -> Delta | None:
         case Text(part, text):
             return TextDelta(part=part, text=text)
         case Reasoning(part, text, signature, redacted):
-            if redacted is not None:
-                return None
-            return ReasoningDelta(part=part, text=text, signature=signature)
+            return ReasoningDelta(
+                part=part, text=text, signature=signature, redacted=redacted
+            )
         case ToolCallPiece(part, call_id, name, arguments):
             return ToolCallDelta(
                 part=part, call_id=call_id, name=name, arguments=arguments
@@ -95,11 +95,13 @@ def deltas_of(parts: tuple[Part, ...]) -> Iterator[Delta]:
             case TextPart():
                 for text in _slices(part.text):
                     yield TextDelta(part=index, text=text)
-            case ReasoningPart(redacted=None):
+            case ReasoningPart():
                 for text in _slices(part.text):
                     yield ReasoningDelta(part=index, text=text)
                 if part.signature is not None:
                     yield ReasoningDelta(part=index, signature=part.signature)
+                if part.redacted is not None:
+                    yield ReasoningDelta(part=index, redacted=part.redacted)
             case ToolCallPart():
                 yield ToolCallDelta(part=index, call_id=part.call_id, name=part.name)
                 for text in _slices(part.arguments):

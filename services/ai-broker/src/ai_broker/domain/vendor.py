@@ -76,6 +76,7 @@ class Done:
     model: str
     service_tier: str | None = None
     logprobs: Json = None
+    stop_sequence: str | None = None
 
 
 Piece = Text | Reasoning | ToolCallPiece | Declined

@@ -134,6 +134,7 @@ def close_answered(
         usage=settlement.usage,
         attempts=_summaries(work, held),
         service_tier=settlement.service_tier,
+        stop_sequence=done.stop_sequence,
         logprobs=done.logprobs,
         created_at=now,
     )
