@@ -14,6 +14,7 @@ from ai_broker.domain.vendor import (
     Done,
     Failure,
     FailureKind,
+    Prepared,
     Started,
     Text,
     UsageSeen,
@@ -61,10 +62,12 @@ class ScriptedVendor:
     scripts: list[Sequence[Act]] = field(default_factory=list[Sequence[Act]])
     attempts: list[str] = field(default_factory=list[str])
 
-    def prepare(self, request: CompletionRequest, candidate: Candidate) -> JsonObject:
-        if request.sampling.temperature is not None:
+    def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
+        if request.sampling.temperature is None:
+            return Prepared({"model": candidate.model})
+        if not request.drop_unsupported:
             raise PermanentFault("sampling.temperature: this vendor cannot")
-        return {"model": candidate.model}
+        return Prepared({"model": candidate.model}, ("sampling.temperature",))
 
     async def complete(
         self, body: JsonObject, attempt_id: str, timeout_s: float

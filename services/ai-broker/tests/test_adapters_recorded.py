@@ -122,7 +122,7 @@ async def hear(
 ) -> list[VendorEvent]:
     """Call once; return what was said after the headers."""
     made = vendor(protocol, recorder.url)
-    body = made.prepare(request, Candidate("v", "m", 99))
+    body = made.prepare(request, Candidate("v", "m", 99)).body
     try:
         said = [event async for event in made.complete(body, "attempt_7", 5.0)]
     finally:

@@ -62,7 +62,7 @@ class Side:
     async def call(self, request: CompletionRequest) -> None:
         self.heard, self.done = Heard(), None
         self.attempt_id = SystemIds().new("attempt")
-        body = self.vendor.prepare(request, self.candidate)
+        body = self.vendor.prepare(request, self.candidate).body
         async for event in self.vendor.complete(body, self.attempt_id, 20.0):
             match event:
                 case Started():
@@ -161,6 +161,8 @@ async def test_text_streams_and_both_ledgers_agree(
     assert settled.vendor_request_id == row["request_id"]
     assert settled.raw_usage
     assert settled.http_status == 200
+    assert side.heard.started is not None
+    assert any("ratelimit" in name for name in side.heard.started.headers)
 
 
 async def test_tools_go_both_ways(side: Side, sandbox: aiohttp.ClientSession) -> None:

@@ -180,6 +180,20 @@ def test_what_nobody_can_answer_is_refused_unpaid() -> None:
     play(scene)
 
 
+def test_what_was_left_out_is_told_with_the_answer() -> None:
+    """A caller that lets fields be dropped reads which ones, at every repeat."""
+
+    async def scene(world: World) -> None:
+        desk = world.replica("a")
+        world.first.scripts = [[*GOOD, DONE]]
+        asked = {"sampling": {"temperature": 1}, "drop_unsupported": True}
+        for _ in range(2):
+            sink = await world.ask(desk, **asked)
+            assert sink.finished.completion.dropped == ("sampling.temperature",)
+
+    play(scene)
+
+
 def test_a_joined_caller_learns_who_took_over() -> None:
     """A cancel goes to whoever is named last, so a take-over is named too."""
 

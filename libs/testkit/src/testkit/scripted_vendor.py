@@ -16,6 +16,7 @@ from ai_broker.domain.vendor import (
     Done,
     Failure,
     FailureKind,
+    Prepared,
     Started,
     Text,
     ToolCallPiece,
@@ -65,15 +66,16 @@ class ScriptedVendor:
         self._chance = chance
         self._on_dispatch = on_dispatch
 
-    def prepare(self, request: CompletionRequest, candidate: Candidate) -> JsonObject:
+    def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
         """Return what of the request the script needs."""
         turns = sum(turn.role is Role.ASSISTANT for turn in request.turns)
-        return {
+        body: JsonObject = {
             "completion_id": request.completion_id,
             "turns": turns,
             "has_tools": bool(request.tools),
             "model": candidate.model,
         }
+        return Prepared(body)
 
     async def complete(
         self, body: JsonObject, attempt_id: str, timeout_s: float

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.catalogue import Candidate, Menu
 from ai_broker.domain.completion import Held
-from ai_broker.domain.vendor import VendorEvent
+from ai_broker.domain.vendor import Prepared, VendorEvent
 from contracts.completions import CompletionRequest
 from contracts.message import JsonObject
 from contracts.owed import Owed
@@ -81,7 +81,7 @@ class Store(Protocol):
 class Vendor(Protocol):
     """One vendor that answers completions."""
 
-    def prepare(self, request: CompletionRequest, candidate: Candidate) -> JsonObject:
+    def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
         """
         Return the request in the vendor's own form.
 
@@ -97,7 +97,7 @@ class Vendor(Protocol):
         Call the vendor once and yield what it says, ``Done`` last.
 
         Args:
-            body: What ``prepare`` returned.
+            body: What ``prepare`` made.
             attempt_id: Sent along, so that both ledgers can be compared.
             timeout_s: The time left for the whole call.
 

@@ -15,11 +15,22 @@ from contracts.usage import TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request in a vendor's own form."""
+
+    body: JsonObject
+    dropped: tuple[str, ...] = ()
+    """Fields that it has no place for, left out as the caller allowed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The vendor took the request: its headers came."""
 
     http_status: int
     request_id: str | None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Names in lower case: rate limits are among them."""
 
 
 @dataclass(frozen=True, slots=True)

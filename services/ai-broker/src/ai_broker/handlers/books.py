@@ -119,6 +119,8 @@ def close_answered(
     heard: Heard,
     done: Done,
     now: datetime,
+    *,
+    dropped: tuple[str, ...] = (),
 ) -> Completion | None:
     """Settle the attempt and store its answer; None when the claim was lost."""
     found = work.completion(held.tenant, held.completion_id)
@@ -136,6 +138,7 @@ def close_answered(
         service_tier=settlement.service_tier,
         stop_sequence=done.stop_sequence,
         logprobs=done.logprobs,
+        dropped=dropped,
         created_at=now,
     )
     work.save_completion(completions.answered(found, answer, now))

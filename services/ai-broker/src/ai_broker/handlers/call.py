@@ -21,6 +21,7 @@ from ai_broker.domain.vendor import (
     Failure,
     FailureKind,
     Piece,
+    Prepared,
     Reasoning,
     Started,
     Text,
@@ -33,7 +34,6 @@ from ai_broker.handlers.caller import Caller
 from ai_broker.handlers.desk import Running
 from ai_broker.ports import Deps
 from contracts.completions import CompletionRequest
-from contracts.message import JsonObject
 from contracts.usage import EndState
 from faults import TransientFault
 from telemetry import SpanKind, names
@@ -48,7 +48,7 @@ class Choice:
     """A candidate that can do what is asked, with the request in its own form."""
 
     candidate: Candidate
-    body: JsonObject
+    prepared: Prepared
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class Answered:
 
     done: Done
     heard: Heard
+    dropped: tuple[str, ...] = ()
+    """Request fields that this vendor was not sent."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ async def _consume(
     try:
         async with (
             limit,
-            aclosing(vendor.complete(choice.body, attempt_id, left_s)) as events,
+            aclosing(
+                vendor.complete(choice.prepared.body, attempt_id, left_s)
+            ) as events,
         ):
             done = await _listen(job, attempt, events, heard, began_s)
     except VendorError as error:
@@ -157,7 +161,7 @@ async def _consume(
         detail = f"{choice.candidate.vendor} sent what cannot be read; see the log"
         return Broken(Failure(FailureKind.MALFORMED, detail))
     if done is not None:
-        return Answered(done, heard)
+        return Answered(done, heard, choice.prepared.dropped)
     detail = f"{choice.candidate.vendor} ended its stream without an end marker"
     return Broken(Failure(FailureKind.CUT, detail))
 

@@ -99,11 +99,11 @@ def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unrou
     refusals: list[str] = []
     for each in candidates:
         try:
-            body = deps.vendors[each.vendor].prepare(request, each)
+            prepared = deps.vendors[each.vendor].prepare(request, each)
         except PermanentFault as fault:
             refusals.append(fault.detail)
         else:
-            choices.append(Choice(each, body))
+            choices.append(Choice(each, prepared))
     if not choices:
         return Unroutable(Code.INVALID, "; ".join(dict.fromkeys(refusals)))
     return tuple(choices)

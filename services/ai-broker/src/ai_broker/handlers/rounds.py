@@ -125,7 +125,14 @@ async def _finish(
     answer = await books.commit(
         job.deps,
         lambda work: books.close_answered(
-            work, job.held, attempt, settled, ending.heard, ending.done, now
+            work,
+            job.held,
+            attempt,
+            settled,
+            ending.heard,
+            ending.done,
+            now,
+            dropped=ending.dropped,
         ),
     )
     return None if answer is None else Finished(completion=answer)

@@ -20,6 +20,7 @@ from ai_broker.domain.catalogue import Candidate, Endpoint
 from ai_broker.domain.vendor import (
     Declined,
     Done,
+    Prepared,
     Reasoning,
     Started,
     Text,
@@ -139,9 +140,9 @@ class AnthropicVendor:
         self._patience = patience
         self._client = Lazy("anthropic", self._make)
 
-    def prepare(self, request: CompletionRequest, candidate: Candidate) -> JsonObject:
+    def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
         """Return the request body; PermanentFault names what has no place in it."""
-        return body_of(request, candidate)
+        return Prepared(body_of(request, candidate))
 
     async def complete(
         self, body: JsonObject, attempt_id: str, timeout_s: float
@@ -164,7 +165,8 @@ class AnthropicVendor:
                 timeout=timeout,
             ) as response:
                 headers = lower(response.headers)
-                yield Started(response.status_code, headers.get("request-id"))
+                request_id = headers.get("request-id")
+                yield Started(response.status_code, request_id, headers)
                 events = sse.events(response.iter_bytes())
                 async for event in events:
                     heard = tuple(stream.feed(event.data))

@@ -20,6 +20,7 @@ from ai_broker.domain.catalogue import Candidate, Endpoint
 from ai_broker.domain.vendor import (
     Declined,
     Done,
+    Prepared,
     Reasoning,
     Started,
     Text,
@@ -123,9 +124,9 @@ class OpenAIVendor:
         self._patience = patience
         self._client = Lazy("openai", self._make)
 
-    def prepare(self, request: CompletionRequest, candidate: Candidate) -> JsonObject:
+    def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
         """Return the request body; PermanentFault names what has no place in it."""
-        return body_of(request, candidate.model)
+        return Prepared(body_of(request, candidate.model))
 
     async def complete(
         self, body: JsonObject, attempt_id: str, timeout_s: float
@@ -148,7 +149,8 @@ class OpenAIVendor:
                 timeout=timeout,
             ) as response:
                 headers = lower(response.headers)
-                yield Started(response.status_code, headers.get("x-request-id"))
+                request_id = headers.get("x-request-id")
+                yield Started(response.status_code, request_id, headers)
                 events = sse.events(response.iter_bytes())
                 async for event in events:
                     if event.data.strip() == b"[DONE]":
