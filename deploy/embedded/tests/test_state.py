@@ -10,6 +10,7 @@ from determinism import SystemIds
 from embedded.commands import leaves, running
 from embedded.console import Console
 from embedded.nats import write_configuration
+from embedded.ports import Ports
 from embedded.secrets import ADMIN_KEY, load_secrets
 from embedded.stack import commands, make_plan
 from embedded.state import State, read_json, write_json
@@ -43,10 +44,11 @@ def test_a_secret_that_is_new_leaves_the_old(state: State) -> None:
     assert again[ADMIN_KEY].startswith("de_admin_")
 
 
-def test_no_secret_is_on_a_command_line(state: State) -> None:
+def test_no_secret_is_on_a_command_line(state: State, tmp_path: Path) -> None:
     """Whoever lists processes sees no password; NATS knows hashes alone."""
     secrets = load_secrets(state, SystemIds())
-    plan = make_plan(1)
+    with Ports(tmp_path / "ports") as held:
+        plan = make_plan(1, held)
     arguments = [a for each in commands(plan, secrets, state) for a in each.arguments]
     write_configuration(plan, secrets, state)
     users = (state.nats / "users.conf").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts.subjects import Service
-from embedded import ports
+from embedded.ports import HOST, Ports
 from embedded.process import Command
 from embedded.state import ROOT, State
 from nats_bootstrap.topology import SYSTEM_USER
@@ -53,28 +53,23 @@ class Plan:
     @property
     def nats_url(self) -> str:
         """Return where NATS listens."""
-        return f"nats://{ports.HOST}:{self.nats_port}"
+        return f"nats://{HOST}:{self.nats_port}"
 
     @property
     def sandbox_url(self) -> str:
         """Return where the sandbox vendor listens."""
-        return f"http://{ports.HOST}:{self.sandbox_port}"
+        return f"http://{HOST}:{self.sandbox_port}"
 
     @property
     def gateway_url(self) -> str:
         """Return the first gateway's API."""
         first = next(each for each in self.replicas if each.api_port is not None)
-        return f"http://{ports.HOST}:{first.api_port}"
+        return f"http://{HOST}:{first.api_port}"
 
 
-def make_plan(replica_count: int) -> Plan:
+def make_plan(replica_count: int, held: Ports) -> Plan:
     """Choose free ports for everything."""
-    taken: list[int] = []
-
-    def pick(wanted: int) -> int:
-        taken.append(ports.pick(wanted, taken))
-        return taken[-1]
-
+    pick = held.pick
     nats_port, monitor_port = pick(NATS_PORT), pick(MONITOR_PORT)
     sandbox_port = pick(SANDBOX_PORT)
     replicas = tuple(
@@ -123,7 +118,7 @@ def bootstrap_command(plan: Plan, secrets: Mapping[str, str], state: State) -> C
 def sandbox_command(plan: Plan, state: State) -> Command:
     """Run the sandbox vendor."""
     arguments = (
-        *("--host", ports.HOST, "--port", str(plan.sandbox_port)),
+        *("--host", HOST, "--port", str(plan.sandbox_port)),
         *("--ledger", str(state.folder / "sandbox-ledger.jsonl")),
     )
     return _python("sandbox", "sandbox", {}, *arguments)
@@ -140,13 +135,13 @@ def service_command(
         "NATS_URL": plan.nats_url,
         "NATS_USER": service.value,
         "NATS_PASSWORD": secrets[service],
-        "HTTP_HOST": ports.HOST,
+        "HTTP_HOST": HOST,
         "HTTP_PORT": str(replica.face_port),
         "TRACE_FILE": str(state.traces / f"{replica.name}.jsonl"),
         "APP_ENV": "development",
     }
     if replica.api_port is not None:
-        settings["API_HOST"] = ports.HOST
+        settings["API_HOST"] = HOST
         settings["API_PORT"] = str(replica.api_port)
         settings["ADMIN_KEY"] = secrets["admin_key"]
     if service is Service.AI_BROKER:

@@ -12,7 +12,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +20,12 @@ import httpx
 from determinism import Clock, IdSource
 from embedded.console import Console
 from embedded.nats import write_configuration
+from embedded.ports import Ports
 from embedded.process import Command, Supervised
 from embedded.secrets import load_secrets
 from embedded.stack import Plan, commands, make_plan
 from embedded.state import State, write_json
 from embedded.tenancy import apply_examples, ensure_tenant
-from embedded.turn import take_turn
 
 READY_LIMIT_S: Final = 60.0
 POLL_S: Final = 0.05
@@ -64,16 +63,14 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        with await take_turn(self._clock) as turn:
-            await self._run(replicas, on_ready, turn)
+        with Ports() as held:
+            await self._run(make_plan(replicas, held), on_ready)
 
     async def _run(
         self,
-        replicas: int,
+        plan: Plan,
         on_ready: Callable[[Endpoints], Awaitable[None]],
-        turn: FileIO,
     ) -> None:
-        plan = make_plan(replicas)
         secrets = load_secrets(self._state, self._ids)
         write_configuration(plan, secrets, self._state)
         self._processes = [
@@ -84,7 +81,7 @@ class Supervisor:
             for process in self._processes:
                 group.create_task(process.run())
             try:
-                await self._serve(plan, secrets, on_ready, turn)
+                await self._serve(plan, secrets, on_ready)
             finally:
                 await self._stop_all()
 
@@ -93,11 +90,9 @@ class Supervisor:
         plan: Plan,
         secrets: Mapping[str, str],
         on_ready: Callable[[Endpoints], Awaitable[None]],
-        turn: FileIO,
     ) -> None:
         async def start() -> None:
             await self._await_ready(plan)
-            turn.close()
             await _greet(on_ready, await self._set_up(plan, secrets))
 
         async with asyncio.TaskGroup() as group:
