@@ -1,5 +1,6 @@
 """One real sandbox vendor on a free port, and the official SDKs as its clients."""
 
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import aiohttp
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
+
+# Test folders are no packages: this makes ``sandbox_line`` importable beside them.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sandbox_line import Line
 
 from sandbox.app import serving
 from sandbox.settings import read_settings
@@ -57,3 +63,9 @@ async def anthropic_client(url: str) -> AsyncGenerator[AsyncAnthropic]:
         base_url=url, api_key="any", max_retries=0, timeout=20
     ) as client:
         yield client
+
+
+@pytest.fixture
+def line(control: aiohttp.ClientSession) -> Line:
+    """Speak to the sandbox without an SDK."""
+    return Line(control)

@@ -14,6 +14,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from sandbox.app import serving
 from sandbox.ledger import EndState, Ledger, Row
 from sandbox.settings import read_settings
+from sandbox.wire import Usage
 
 MODEL: Final = "sandbox-large"
 COUNT: Final[list[ChatCompletionMessageParam]] = [
@@ -30,6 +31,7 @@ ROW: Final = Row(
     end_state=EndState.COMPLETED,
     fault="",
     usage_reported=True,
+    reported=Usage(7, 3),
     input_tokens=7,
     output_tokens=3,
     cache_read_tokens=0,

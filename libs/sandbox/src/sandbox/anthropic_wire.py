@@ -1,7 +1,7 @@
 """Anthropic's messages: requests read, messages, events, errors written."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,27 +17,38 @@ from sandbox.payload import (
     bad_request,
     compact,
 )
-from sandbox.tokens import PieceKind
-from sandbox.wire import Event, Reply
+from sandbox.tokens import Piece, PieceKind
+from sandbox.wire import Event, Reply, Stage, Telling, Usage
 
 MODELS: Final = ("sandbox-claude", "sandbox-claude-small")
+WINDOW: Final = 200_000
 CREATED: Final = "2026-01-01T00:00:00Z"
 _STOP: Final = {
     Finish.STOP: "end_turn",
     Finish.STOP_SEQUENCE: "stop_sequence",
     Finish.LENGTH: "max_tokens",
     Finish.TOOL_CALLS: "tool_use",
+    Finish.REFUSED: "refusal",
 }
 _FAILURES: Final = {
     FailureKind.BAD_REQUEST: (400, "invalid_request_error"),
     FailureKind.UNAUTHENTICATED: (401, "authentication_error"),
     FailureKind.NO_MODEL: (404, "not_found_error"),
+    FailureKind.UNPAID: (402, "billing_error"),
+    FailureKind.FORBIDDEN: (403, "permission_error"),
     FailureKind.NOT_FOUND: (404, "not_found_error"),
+    FailureKind.TIMED_OUT: (408, "timeout_error"),
+    FailureKind.CONFLICT: (409, "conflict_error"),
     FailureKind.TOO_LARGE: (413, "request_too_large"),
+    FailureKind.CONTEXT_EXCEEDED: (400, "invalid_request_error"),
     FailureKind.RATE_LIMITED: (429, "rate_limit_error"),
+    FailureKind.TOKENS_LIMITED: (429, "rate_limit_error"),
+    FailureKind.SPEND_LIMITED: (429, "rate_limit_error"),
     FailureKind.OVERLOADED: (529, "overloaded_error"),
     FailureKind.SERVER_ERROR: (500, "api_error"),
+    FailureKind.BAD_GATEWAY: (502, "api_error"),
     FailureKind.UNAVAILABLE: (503, "api_error"),
+    FailureKind.GATEWAY_TIMEOUT: (504, "timeout_error"),
 }
 
 
@@ -47,6 +58,13 @@ class AnthropicWire:
 
     name: str = "anthropic"
     models: tuple[str, ...] = MODELS
+
+    def too_long(self, prompt_tokens: int) -> Failure | None:
+        """Refuse a prompt of more than ``WINDOW`` tokens."""
+        if prompt_tokens <= WINDOW:
+            return None
+        text = f"prompt is too long: {prompt_tokens} tokens > {WINDOW} maximum"
+        return Failure(FailureKind.CONTEXT_EXCEEDED, text)
 
     def key_of(self, headers: Mapping[str, str]) -> str:
         """Return ``x-api-key``, or the bearer token, empty when there is neither."""
@@ -76,46 +94,30 @@ class AnthropicWire:
             "content": content,
             "stop_reason": _STOP[answer.finish],
             "stop_sequence": answer.stopped_by,
-            "usage": _usage(reply, reply.usage.output_tokens),
+            **({"usage": _usage(reply.told)} if reply.told else {}),
         }
 
     def stream(self, reply: Reply) -> Iterator[Event]:
         """Write the events from ``message_start`` to ``message_stop``."""
-        opening: JsonObject = {
-            **_head(reply),
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": _usage(reply, 1),
-        }
-        yield _event("message_start", {"message": opening}, 0)
+        yield _opening(reply)
         spent, block = reply.usage.reasoning_tokens, -1
-        for piece in tokens.pieces(reply.answer, spent):
-            before, spent = spent, piece.tokens_so_far
-            kind = piece.kind
-            starts = kind is PieceKind.CALL_START or block < 0
-            if starts:
+        for piece in tokens.pieces(reply.answer, spent, endless=reply.endless):
+            if piece.opens:
                 if block >= 0:
-                    yield _event("content_block_stop", {"index": block}, before)
+                    yield _event("content_block_stop", {"index": block}, spent)
                 block += 1
-                start: JsonObject = {"type": "text", "text": ""}
-                if kind is PieceKind.CALL_START:
-                    start = {**_tool_use(reply, piece.call_index), "input": {}}
+                is_call = piece.kind is PieceKind.CALL_START
+                so_far = piece.tokens_so_far if is_call else spent
+                start = _block(reply, piece)
                 opened: JsonObject = {"index": block, "content_block": start}
-                is_call = kind is PieceKind.CALL_START
-                so_far = spent if is_call else before
                 yield _event("content_block_start", opened, so_far)
                 if block == 0:
                     yield _event("ping", {}, so_far)
-            match kind:
-                case PieceKind.CALL_START:
-                    continue
-                case PieceKind.TEXT:
-                    delta: JsonObject = {"type": "text_delta", "text": piece.text}
-                case PieceKind.CALL_ARGUMENTS:
-                    delta = {"type": "input_json_delta", "partial_json": piece.text}
-            part: JsonObject = {"index": block, "delta": delta}
-            yield _event("content_block_delta", part, spent)
+            spent = piece.tokens_so_far
+            delta = _delta(piece)
+            if delta is not None:
+                part: JsonObject = {"index": block, "delta": delta}
+                yield _event("content_block_delta", part, spent)
         if block >= 0:
             yield _event("content_block_stop", {"index": block}, spent)
         yield from _ending(reply, spent)
@@ -130,11 +132,10 @@ class AnthropicWire:
     ) -> tuple[int, JsonObject]:
         """Return the status and ``{"type": "error", …}``."""
         status, kind = _FAILURES[failure.kind]
-        return status, {
-            "type": "error",
-            "error": {"type": kind, "message": failure.message},
-            "request_id": request_id,
-        }
+        error: JsonObject = {"type": kind, "message": failure.message}
+        if failure.kind is FailureKind.SPEND_LIMITED:
+            error["details"] = {"error_code": "enforced_spend_limit_reached"}
+        return status, {"type": "error", "error": error, "request_id": request_id}
 
     def headers(self, request_id: str, allowance: Allowance) -> dict[str, str]:
         """Return Anthropic's headers; resets are RFC 3339."""
@@ -176,17 +177,60 @@ class AnthropicWire:
         }
 
 
+def _opening(reply: Reply) -> Event:
+    """Write ``message_start``: the input's usage, and a placeholder for the output."""
+    message: JsonObject = {
+        **_head(reply),
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+    told = reply.told
+    if told and reply.telling is Telling.LOOKALIKE:
+        message["usage"] = {"input_tokens": told.input_tokens, "output_tokens": 0}
+    elif told:
+        message["usage"] = _usage(replace(told, output_tokens=1))
+    return _event("message_start", {"message": message}, 0, Stage.OPENING)
+
+
+def _block(reply: Reply, piece: Piece) -> JsonObject:
+    if piece.kind is PieceKind.CALL_START:
+        return {**_tool_use(reply, piece.call_index), "input": {}}
+    return {"type": "text", "text": ""}
+
+
+def _delta(piece: Piece) -> JsonObject | None:
+    match piece.kind:
+        case PieceKind.TEXT:
+            return {"type": "text_delta", "text": piece.text}
+        case PieceKind.CALL_ARGUMENTS:
+            return {"type": "input_json_delta", "partial_json": piece.text}
+        case PieceKind.THINKING:
+            return {"type": "thinking_delta", "thinking": piece.text}
+        case PieceKind.SIGNATURE:
+            return {"type": "signature_delta", "signature": piece.text}
+        case PieceKind.CALL_START | PieceKind.SEALED:
+            return None
+
+
 def _ending(reply: Reply, spent: int) -> Iterator[Event]:
     """Write the cumulative usage with the stop reason, then the stop."""
     delta: JsonObject = {
         "stop_reason": _STOP[reply.answer.finish],
         "stop_sequence": reply.answer.stopped_by,
     }
-    usage = _usage(reply, reply.usage.output_tokens)
-    del usage["cache_creation"], usage["service_tier"]
-    final: JsonObject = {"delta": delta, "usage": usage}
-    yield _event("message_delta", final, spent, reports_usage=True)
-    yield _event("message_stop", {}, spent, reports_usage=True)
+    final: JsonObject = {"delta": delta}
+    told = reply.told
+    if told:
+        usage = _usage(told)
+        del usage["cache_creation"], usage["service_tier"]
+        final["usage"] = usage
+    ending, reported = Stage.ENDING, told is not None
+    if reply.telling is Telling.TWICE:
+        nothing: JsonObject = {"stop_reason": None, "stop_sequence": None}
+        yield _event("message_delta", {**final, "delta": nothing}, spent, ending)
+    yield _event("message_delta", final, spent, ending, reports_usage=reported)
+    yield _event("message_stop", {}, spent, ending, reports_usage=reported)
 
 
 def _head(reply: Reply) -> JsonObject:
@@ -207,15 +251,19 @@ def _tool_use(reply: Reply, index: int) -> JsonObject:
 
 
 def _event(
-    kind: str, body: JsonObject, so_far: int, *, reports_usage: bool = False
+    kind: str,
+    body: JsonObject,
+    so_far: int,
+    stage: Stage = Stage.CONTENT,
+    *,
+    reports_usage: bool = False,
 ) -> Event:
-    data = compact({"type": kind, **body})
-    return Event(f"event: {kind}\ndata: {data}\n\n".encode(), so_far, reports_usage)
+    text = f"event: {kind}\ndata: {compact({'type': kind, **body})}\n\n"
+    return Event(text.encode(), so_far, stage, reports_usage)
 
 
-def _usage(reply: Reply, output_tokens: int) -> JsonObject:
+def _usage(usage: Usage) -> JsonObject:
     """Input tokens exclude what the cache read or wrote."""
-    usage = reply.usage
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     return {
         "input_tokens": usage.input_tokens - cached,
@@ -225,6 +273,6 @@ def _usage(reply: Reply, output_tokens: int) -> JsonObject:
             "ephemeral_5m_input_tokens": usage.cache_write_tokens,
             "ephemeral_1h_input_tokens": 0,
         },
-        "output_tokens": output_tokens,
+        "output_tokens": usage.output_tokens,
         "service_tier": "standard",
     }

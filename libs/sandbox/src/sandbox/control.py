@@ -6,8 +6,8 @@ from typing import Final
 from aiohttp import web
 
 from sandbox.call import Latency, open_call
-from sandbox.faults import parse_rules
 from sandbox.payload import Json, JsonObject, RequestRefused, bad_request, parse_object
+from sandbox.rules import parse_rules
 from sandbox.vendor import Vendor, json_reply
 
 PAGE_ROWS: Final = 1000

@@ -30,6 +30,7 @@ class Finish(StrEnum):
     STOP_SEQUENCE = "stop_sequence"
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True)

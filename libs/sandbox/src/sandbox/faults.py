@@ -2,198 +2,232 @@
 Faults on demand: a table from a fault's name to what the vendor then does.
 
 A *refusal* answers with an error before any content. A *disturbance* lets the answer
-begin and spoils it after a number of events (without streaming: after half of the
-body). Rules are tried in order; the first that matches, still counts and wins its
-throw applies. The header ``x-sandbox-fault`` beats all rules.
+begin and spoils its way to the client. A *telling* reports another usage than the
+true one, a *dress* writes the answer in an unusual form, an *oddity* makes another
+answer. Which calls are hit is said by ``rules``.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from enum import StrEnum
 from typing import Final
 
-from sandbox.conversation import Conversation
-from sandbox.payload import (
-    Failure,
-    FailureKind,
-    Json,
-    JsonObject,
-    bad_request,
-    object_of,
-    text_of,
-)
-from sandbox.world import Dice, make_dice
+from sandbox.payload import Failure, FailureKind
+from sandbox.wire import Stage, Telling
 
-RULES_MAX: Final = 1000
 DELAY_MS_MAX: Final = 3_600_000
+ENDLESS_EVENTS: Final = 100_000
 
 
 class Disturbance(StrEnum):
     """What spoils a call that the vendor did not refuse."""
 
     HANG = "hang"
+    RESET = "reset"
     CUT = "cut"
+    END = "end"
     STALL = "stall"
-    SLOW = "slow"
-    BAD_JSON = "bad_json"
     ERROR_EVENT = "error_event"
+    BAD_JSON = "bad_json"
+    SLOW = "slow"
+    DRIP = "drip"
+    SPLIT = "split"
+
+
+class Dress(StrEnum):
+    """An unusual form that a client must nevertheless read."""
+
+    PLAIN = "plain"
+    CRLF = "crlf"
+    TIGHT = "tight"
+    PINGS = "pings"
+    UNKNOWN = "unknown"
+
+
+class Oddity(StrEnum):
+    """An answer that is none."""
+
+    EMPTY = "empty"
+    REFUSED = "refused"
+    ENDLESS = "endless"
+
+
+class Hint(StrEnum):
+    """A header that tells when, or whether, to try again."""
+
+    SECONDS = "retry-after"
+    DATE = "retry-after as a date"
+    MILLISECONDS = "retry-after-ms"
+    AGAIN = "x-should-retry: true"
+    NEVER = "x-should-retry: false"
+
+
+class Point(StrEnum):
+    """Where a fault strikes, if not after a number of events."""
+
+    START = "start"
+    END = "end"
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One row of the table: a refusal or a disturbance, and its usual delay."""
+    """One row of the table; what is not said is as in a good call."""
 
     refusal: Failure | None = None
     disturbance: Disturbance | None = None
+    telling: Telling = Telling.TRUE
+    dress: Dress = Dress.PLAIN
+    oddity: Oddity | None = None
+    hints: tuple[Hint, ...] = ()
+    after_events: int = 1
     delay_ms: int = 0
 
 
+def _refuse(
+    kind: FailureKind, message: str, *hints: Hint, delay_ms: int = 0
+) -> Behaviour:
+    return Behaviour(Failure(kind, message), hints=hints, delay_ms=delay_ms)
+
+
+def _limit(*hints: Hint) -> Behaviour:
+    message = "Rate limit reached for this model. Please try again later."
+    return _refuse(FailureKind.RATE_LIMITED, message, *hints, delay_ms=1000)
+
+
+_OVERLOADED: Final = Failure(FailureKind.OVERLOADED, "Overloaded")
+
 BEHAVIOURS: Final = {
-    "rate_limited_429": Behaviour(
-        Failure(
-            FailureKind.RATE_LIMITED,
-            "Rate limit reached for this model. Try again in 1s.",
-            headers=(("retry-after", "1"), ("retry-after-ms", "1000")),
-        )
+    "rate_limited_429": _limit(Hint.SECONDS, Hint.MILLISECONDS),
+    "rate_limited_429_plain": _limit(),
+    "rate_limited_429_seconds": _limit(Hint.SECONDS),
+    "rate_limited_429_date": _limit(Hint.DATE),
+    "rate_limited_429_ms": _limit(Hint.MILLISECONDS),
+    "rate_limited_429_retry": _limit(Hint.SECONDS, Hint.AGAIN),
+    "rate_limited_429_final": _limit(Hint.NEVER),
+    "spend_limit_429": _refuse(
+        FailureKind.SPEND_LIMITED,
+        "You exceeded your current quota, please check your plan and billing details.",
     ),
-    "overloaded_529": Behaviour(Failure(FailureKind.OVERLOADED, "Overloaded")),
-    "error_500": Behaviour(
-        Failure(FailureKind.SERVER_ERROR, "The server had an error. Please retry.")
+    "bad_request_400": _refuse(FailureKind.BAD_REQUEST, "The request is malformed."),
+    "context_length_400": _refuse(FailureKind.CONTEXT_EXCEEDED, ""),
+    "unauthenticated_401": _refuse(FailureKind.UNAUTHENTICATED, "Invalid API key."),
+    "unpaid_402": _refuse(
+        FailureKind.UNPAID, "Your credit balance is too low. Please add credits."
     ),
-    "unavailable_503": Behaviour(
-        Failure(FailureKind.UNAVAILABLE, "The service is temporarily unavailable.")
+    "forbidden_403": _refuse(
+        FailureKind.FORBIDDEN, "Your API key may not use this resource."
     ),
+    "timed_out_408": _refuse(FailureKind.TIMED_OUT, "The request timed out."),
+    "conflict_409": _refuse(FailureKind.CONFLICT, "Another request is in progress."),
+    "too_large_413": _refuse(
+        FailureKind.TOO_LARGE, "The request exceeds the maximum size of 32 MiB."
+    ),
+    "error_500": _refuse(
+        FailureKind.SERVER_ERROR, "The server had an error. Please retry."
+    ),
+    "bad_gateway_502": _refuse(FailureKind.BAD_GATEWAY, "Bad gateway"),
+    "unavailable_503": _refuse(
+        FailureKind.UNAVAILABLE, "The service is temporarily unavailable."
+    ),
+    "gateway_timeout_504": _refuse(
+        FailureKind.GATEWAY_TIMEOUT, "The request took too long."
+    ),
+    "overloaded_529": Behaviour(_OVERLOADED),
     "timeout": Behaviour(disturbance=Disturbance.HANG, delay_ms=DELAY_MS_MAX),
+    "reset": Behaviour(disturbance=Disturbance.RESET),
     "cut": Behaviour(disturbance=Disturbance.CUT),
+    "end": Behaviour(disturbance=Disturbance.END),
     "stall": Behaviour(disturbance=Disturbance.STALL, delay_ms=DELAY_MS_MAX),
-    "slow": Behaviour(disturbance=Disturbance.SLOW, delay_ms=50),
+    "stream_error": Behaviour(_OVERLOADED, Disturbance.ERROR_EVENT),
     "bad_json": Behaviour(disturbance=Disturbance.BAD_JSON),
-    "stream_error": Behaviour(
-        Failure(FailureKind.OVERLOADED, "Overloaded"), Disturbance.ERROR_EVENT
+    "slow": Behaviour(disturbance=Disturbance.SLOW, delay_ms=50),
+    "drip": Behaviour(disturbance=Disturbance.DRIP, delay_ms=1),
+    "split": Behaviour(disturbance=Disturbance.SPLIT, delay_ms=1),
+    "crlf": Behaviour(dress=Dress.CRLF),
+    "tight": Behaviour(dress=Dress.TIGHT),
+    "pings": Behaviour(dress=Dress.PINGS),
+    "unknown_events": Behaviour(dress=Dress.UNKNOWN),
+    "usage_missing": Behaviour(telling=Telling.MISSING),
+    "usage_zero": Behaviour(telling=Telling.ZERO),
+    "usage_wrong": Behaviour(telling=Telling.WRONG),
+    "usage_twice": Behaviour(telling=Telling.TWICE),
+    "usage_lookalike": Behaviour(telling=Telling.LOOKALIKE),
+    "usage_null_choices": Behaviour(telling=Telling.NULL_CHOICES),
+    "empty": Behaviour(oddity=Oddity.EMPTY),
+    "refused": Behaviour(oddity=Oddity.REFUSED),
+    "endless": Behaviour(
+        disturbance=Disturbance.CUT,
+        oddity=Oddity.ENDLESS,
+        after_events=ENDLESS_EVENTS,
     ),
 }
+NO_FAULT: Final = Behaviour()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault about to happen; ``after_events`` events go out untouched before."""
+    """
+    A fault about to happen to one call.
+
+    ``after_events`` events go out untouched before it strikes, unless ``at`` names
+    the place. ``delay_ms`` is its pause, or the wait that a refusal tells.
+    ``percent`` is how much of the true usage a wrong one tells; ``headers`` are sent
+    with a refusal, beyond its own.
+    """
 
     name: str
-    after_events: int = 1
+    after_events: int | None = None
+    at: Point | None = None
     delay_ms: int | None = None
+    percent: int = 150
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def behaviour(self) -> Behaviour:
-        """What the table says, with this fault's own delay."""
+        """What the table says, with this fault's own numbers."""
         known = BEHAVIOURS[self.name]
-        return (
-            known if self.delay_ms is None else replace(known, delay_ms=self.delay_ms)
-        )
+        if self.after_events is not None:
+            known = replace(known, after_events=self.after_events)
+        if self.delay_ms is not None:
+            known = replace(known, delay_ms=self.delay_ms)
+        return known
+
+    def strikes(self, number: int, stage: Stage) -> bool:
+        """Say whether the fault happens before this event, counted from 0."""
+        match self.at:
+            case None:
+                return number == self.behaviour.after_events
+            case Point.START:
+                return stage is not Stage.OPENING
+            case Point.END:
+                return stage is Stage.ENDING
+
+    def refusal(self, now: float) -> Failure | None:
+        """Return the error that is the whole answer, None if something else is."""
+        behaviour = self.behaviour
+        if behaviour.refusal is None or behaviour.disturbance is not None:
+            return None
+        hints = {
+            name: value
+            for hint in behaviour.hints
+            for name, value in [_header(hint, behaviour.delay_ms, now)]
+        }
+        headers = tuple({**hints, **self.headers}.items())
+        return replace(behaviour.refusal, headers=headers)
 
 
-@dataclass
-class Rule:
-    """A fault, whom it hits, how often and how likely; ``count`` None is for ever."""
-
-    fault: Fault
-    protocol: str = ""
-    model: str = ""
-    contains: str = ""
-    count: int | None = None
-    probability: float = 1.0
-    dice: Dice = field(default_factory=lambda: make_dice(0))
-
-    def hits(self, protocol: str, conversation: Conversation) -> bool:
-        """Match, count down and throw the dice."""
-        if self.protocol not in ("", protocol) or self.count == 0:
-            return False
-        if self.model not in ("", conversation.model):
-            return False
-        if self.contains and not any(
-            self.contains in turn.text for turn in conversation.turns
-        ):
-            return False
-        if self.probability < 1 and self.dice.random() >= self.probability:
-            return False
-        if self.count is not None:
-            self.count -= 1
-        return True
-
-
-class Faults:
-    """The rules in force."""
-
-    def __init__(self) -> None:
-        self._rules: list[Rule] = []
-
-    def replace(self, rules: list[Rule]) -> None:
-        """Put other rules in force."""
-        self._rules = rules
-
-    def pick(
-        self, header: str | None, protocol: str, conversation: Conversation
-    ) -> Fault | None:
-        """Return the fault of this call, None for a good one."""
-        if header:
-            return parse_header(header)
-        hits = (rule for rule in self._rules if rule.hits(protocol, conversation))
-        hit = next(hits, None)
-        return hit.fault if hit else None
-
-
-def parse_header(header: str) -> Fault:
-    """
-    Read ``cut;after_events=3;delay_ms=100``.
-
-    Raises:
-        RequestRefused: The fault is unknown or a number is none.
-    """
-    name, *pairs = (part.strip() for part in header.split(";"))
-    numbers: JsonObject = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        if not value.strip().isdigit():
-            message = f"x-sandbox-fault: '{pair}' is not <name>=<whole number>"
-            raise bad_request(message, "x-sandbox-fault")
-        numbers[key.strip()] = int(value)
-    return _fault(name, numbers)
-
-
-def parse_rules(value: Json) -> list[Rule]:
-    """
-    Read the list that is put to ``/sandbox/faults``.
-
-    Raises:
-        RequestRefused: The list or one of its rules is malformed.
-    """
-    if not isinstance(value, list) or len(value) > RULES_MAX:
-        message = f"send a JSON list of at most {RULES_MAX} rules"
-        raise bad_request(message)
-    return [_rule(object_of(each)) for each in value]
-
-
-def _rule(rule: JsonObject) -> Rule:
-    match, count, odds = object_of(rule.get("match")), rule.get("count"), 1.0
-    given, seed = rule.get("probability"), rule.get("seed")
-    if isinstance(given, int | float):
-        odds = float(given)
-    return Rule(
-        fault=_fault(text_of(rule.get("fault")), rule),
-        protocol=text_of(match.get("protocol")),
-        model=text_of(match.get("model")),
-        contains=text_of(match.get("contains")),
-        count=count if isinstance(count, int) else None,
-        probability=odds,
-        dice=make_dice(seed if isinstance(seed, int) else 0),
-    )
-
-
-def _fault(name: str, numbers: JsonObject) -> Fault:
-    if name not in BEHAVIOURS:
-        message = f"unknown fault '{name}'; known are: {', '.join(BEHAVIOURS)}"
-        raise bad_request(message, "fault")
-    after, delay = numbers.get("after_events"), numbers.get("delay_ms")
-    return Fault(
-        name,
-        after if isinstance(after, int) else 1,
-        min(delay, DELAY_MS_MAX) if isinstance(delay, int) else None,
-    )
+def _header(hint: Hint, wait_ms: int, now: float) -> tuple[str, str]:
+    match hint:
+        case Hint.SECONDS:
+            return "retry-after", str(math.ceil(wait_ms / 1000))
+        case Hint.DATE:
+            moment = math.ceil(now + wait_ms / 1000)
+            return "retry-after", formatdate(moment, usegmt=True)
+        case Hint.MILLISECONDS:
+            return "retry-after-ms", str(wait_ms)
+        case Hint.AGAIN:
+            return "x-should-retry", "true"
+        case Hint.NEVER:
+            return "x-should-retry", "false"

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TextIO
 
+from sandbox.wire import Usage
+
 ROWS_MAX: Final = 200_000
 
 
@@ -33,7 +35,8 @@ class Row:
 
     ``input_tokens`` is the whole prompt, cache included; ``output_tokens`` what was
     generated, also when the client never got it. ``usage_reported`` says whether the
-    final usage was written to the client; where it was, these are its numbers.
+    final usage was written to the client, and ``reported`` what it said: these same
+    numbers, unless a fault made the vendor lie.
     """
 
     sequence: int
@@ -53,6 +56,7 @@ class Row:
     reasoning_tokens: int
     started_at: float
     ended_at: float
+    reported: Usage | None = None
 
 
 class Ledger:
@@ -120,8 +124,11 @@ def _load(path: Path) -> Iterator[Row]:
         for line in lines:
             try:
                 values = json.loads(line)
-                known = {name: values[name] for name in names}
+                known = {name: values[name] for name in names if name in values}
                 known["end_state"] = EndState(known["end_state"])
-            except (ValueError, KeyError):
+                if told := known.get("reported"):
+                    known["reported"] = Usage(**told)
+                row = Row(**known)
+            except (ValueError, KeyError, TypeError):
                 continue
-            yield Row(**known)
+            yield row

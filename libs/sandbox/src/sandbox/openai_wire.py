@@ -1,35 +1,50 @@
 """OpenAI's chat completions: requests read, answers, chunks, errors written."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sandbox import tokens
-from sandbox.conversation import Conversation, Finish, ToolCall
+from sandbox.conversation import Conversation, Finish
 from sandbox.limits import Allowance
 from sandbox.openai_request import parse_request
 from sandbox.payload import Failure, FailureKind, Json, JsonObject, compact
-from sandbox.tokens import PieceKind
-from sandbox.wire import Event, Reply
+from sandbox.tokens import Piece, PieceKind
+from sandbox.wire import Event, Reply, Stage, Telling, Usage
 
 MODELS: Final = ("sandbox-small", "sandbox-large")
+WINDOW: Final = 128_000
 CREATED: Final = 1_767_225_600
 _FINISH: Final = {
     Finish.STOP: "stop",
     Finish.STOP_SEQUENCE: "stop",
     Finish.LENGTH: "length",
     Finish.TOOL_CALLS: "tool_calls",
+    Finish.REFUSED: "content_filter",
 }
 _FAILURES: Final = {
     FailureKind.BAD_REQUEST: (400, "invalid_request_error", None),
     FailureKind.UNAUTHENTICATED: (401, "invalid_request_error", "invalid_api_key"),
     FailureKind.NO_MODEL: (404, "invalid_request_error", "model_not_found"),
+    FailureKind.UNPAID: (402, "invalid_request_error", "billing_not_active"),
+    FailureKind.FORBIDDEN: (403, "invalid_request_error", "forbidden"),
     FailureKind.NOT_FOUND: (404, "invalid_request_error", "unknown_url"),
+    FailureKind.TIMED_OUT: (408, "server_error", "request_timeout"),
+    FailureKind.CONFLICT: (409, "invalid_request_error", "conflict"),
     FailureKind.TOO_LARGE: (413, "invalid_request_error", "request_too_large"),
+    FailureKind.CONTEXT_EXCEEDED: (
+        400,
+        "invalid_request_error",
+        "context_length_exceeded",
+    ),
     FailureKind.RATE_LIMITED: (429, "requests", "rate_limit_exceeded"),
+    FailureKind.TOKENS_LIMITED: (429, "tokens", "rate_limit_exceeded"),
+    FailureKind.SPEND_LIMITED: (429, "insufficient_quota", "insufficient_quota"),
     FailureKind.OVERLOADED: (529, "server_error", "overloaded"),
     FailureKind.SERVER_ERROR: (500, "server_error", None),
+    FailureKind.BAD_GATEWAY: (502, "server_error", "bad_gateway"),
     FailureKind.UNAVAILABLE: (503, "server_error", "service_unavailable"),
+    FailureKind.GATEWAY_TIMEOUT: (504, "server_error", "timeout"),
 }
 
 
@@ -39,6 +54,17 @@ class OpenAIWire:
 
     name: str = "openai"
     models: tuple[str, ...] = MODELS
+
+    def too_long(self, prompt_tokens: int) -> Failure | None:
+        """Refuse a prompt of more than ``WINDOW`` tokens."""
+        if prompt_tokens <= WINDOW:
+            return None
+        text = (
+            f"This model's maximum context length is {WINDOW} tokens. However, your "
+            f"messages resulted in {prompt_tokens} tokens. Please reduce the length "
+            "of the messages."
+        )
+        return Failure(FailureKind.CONTEXT_EXCEEDED, text, "messages")
 
     def key_of(self, headers: Mapping[str, str]) -> str:
         """Return the bearer token, empty when there is none."""
@@ -80,51 +106,30 @@ class OpenAIWire:
                     "finish_reason": _FINISH[answer.finish],
                 }
             ],
-            "usage": _usage(reply),
+            **({"usage": _usage(reply, reply.told)} if reply.told else {}),
         }
 
     def stream(self, reply: Reply) -> Iterator[Event]:
         """Write ``chat.completion.chunk`` events, usage if asked, and ``[DONE]``."""
-        asked = reply.conversation.include_usage
-        head = _head(reply, "chat.completion.chunk")
-        last: JsonObject = {"usage": None} if asked else {}
-        calls = reply.answer.calls
-
-        def chunk(delta: JsonObject, so_far: int, finish: str | None = None) -> Event:
-            choice: JsonObject = {
-                "index": 0,
-                "delta": delta,
-                "logprobs": None,
-                "finish_reason": finish,
-            }
-            body: JsonObject = {**head, "choices": [choice], **last}
-            if reply.conversation.obfuscate:
-                body["obfuscation"] = "0" * (16 - len(compact(delta)) % 16)
-            return _event(body, so_far)
-
+        chunks, answer = _Chunks(reply), reply.answer
         opening: JsonObject = {"role": "assistant", "refusal": None}
-        opening["content"] = None if calls and not reply.answer.text else ""
+        opening["content"] = None if answer.calls and not answer.text else ""
         spent = reply.usage.reasoning_tokens
-        yield chunk(opening, spent)
-        for piece in tokens.pieces(reply.answer, spent):
+        yield chunks.one(opening, spent, Stage.OPENING)
+        for piece in tokens.pieces(answer, spent, endless=reply.endless):
             spent = piece.tokens_so_far
-            match piece.kind:
-                case PieceKind.TEXT:
-                    yield chunk({"content": piece.text}, spent)
-                case PieceKind.CALL_START:
-                    start = _call_start(reply, piece.call_index, calls)
-                    yield chunk({"tool_calls": [start]}, spent)
-                case PieceKind.CALL_ARGUMENTS:
-                    part: JsonObject = {
-                        "index": piece.call_index,
-                        "function": {"arguments": piece.text},
-                    }
-                    yield chunk({"tool_calls": [part]}, spent)
-        yield chunk({}, spent, _FINISH[reply.answer.finish])
-        if asked:
-            usage: JsonObject = {**head, "choices": [], "usage": _usage(reply)}
-            yield _event(usage, spent, reports_usage=True)
-        yield Event(b"data: [DONE]\n\n", spent, reports_usage=asked)
+            yield chunks.one(_delta(reply, piece), spent)
+        finish = _FINISH[answer.finish]
+        yield chunks.one({}, spent, Stage.ENDING, finish)
+        told = reply.told if reply.conversation.include_usage else None
+        if told and reply.telling is not Telling.LOOKALIKE:
+            usage: JsonObject = {**chunks.head, "choices": []}
+            usage["usage"] = _usage(reply, told)
+            if reply.telling is Telling.NULL_CHOICES:
+                usage["choices"] = None
+            yield _event(usage, spent, Stage.ENDING, reports_usage=True)
+        done, reported = b"data: [DONE]\n\n", told is not None
+        yield Event(done, spent, Stage.ENDING, reports_usage=reported)
 
     def stream_failure(self, failure: Failure, request_id: str) -> bytes:
         """Write an error chunk, as it comes after a 200."""
@@ -194,33 +199,85 @@ def _head(reply: Reply, kind: str) -> JsonObject:
     }
 
 
-def _event(body: JsonObject, so_far: int, *, reports_usage: bool = False) -> Event:
-    return Event(f"data: {compact(body)}\n\n".encode(), so_far, reports_usage)
+class _Chunks:
+    """The chunks of one stream: one head, one rule of telling the usage."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.head = _head(reply, "chat.completion.chunk")
+        self._reply = reply
+
+    def one(
+        self,
+        delta: JsonObject,
+        so_far: int,
+        stage: Stage = Stage.CONTENT,
+        finish: str | None = None,
+    ) -> Event:
+        """Write a chunk with its one choice."""
+        reply = self._reply
+        choice: JsonObject = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": None,
+            "finish_reason": finish,
+        }
+        body: JsonObject = {**self.head, "choices": [choice]}
+        told, in_choice = reply.told, False
+        if reply.conversation.include_usage and told:
+            body["usage"] = None
+            if reply.telling is Telling.TWICE:
+                body["usage"] = _usage(reply, replace(told, output_tokens=so_far))
+            elif reply.telling is Telling.LOOKALIKE:
+                in_choice = finish is not None
+                del body["usage"]
+        if in_choice and told:
+            choice["usage"] = _usage(reply, told)
+        if reply.conversation.obfuscate:
+            body["obfuscation"] = "0" * (16 - len(compact(delta)) % 16)
+        return _event(body, so_far, stage, reports_usage=in_choice)
 
 
-def _call_start(reply: Reply, index: int, calls: tuple[ToolCall, ...]) -> JsonObject:
-    return {
-        "index": index,
-        "id": call_id(reply, index),
-        "type": "function",
-        "function": {"name": calls[index].name, "arguments": ""},
-    }
+def _event(
+    body: JsonObject, so_far: int, stage: Stage, *, reports_usage: bool = False
+) -> Event:
+    data = f"data: {compact(body)}\n\n".encode()
+    return Event(data, so_far, stage, reports_usage)
 
 
-def _usage(reply: Reply) -> JsonObject:
-    usage = reply.usage
-    return {
+def _delta(reply: Reply, piece: Piece) -> JsonObject:
+    index = piece.call_index
+    match piece.kind:
+        case PieceKind.TEXT:
+            return {"content": piece.text}
+        case PieceKind.CALL_START:
+            function: JsonObject = {"name": piece.text, "arguments": ""}
+            start: JsonObject = {"index": index, "id": call_id(reply, index)}
+            start |= {"type": "function", "function": function}
+            return {"tool_calls": [start]}
+        case PieceKind.CALL_ARGUMENTS:
+            part: JsonObject = {"index": index, "function": {"arguments": piece.text}}
+            return {"tool_calls": [part]}
+        case PieceKind.THINKING | PieceKind.SIGNATURE | PieceKind.SEALED:
+            return {"reasoning_content": piece.text}
+
+
+def _usage(reply: Reply, usage: Usage) -> JsonObject:
+    total = usage.input_tokens + usage.output_tokens
+    counts: JsonObject = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cache_read_tokens,
-            "audio_tokens": 0,
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
+        "total_tokens": total,
     }
+    if reply.telling is Telling.LOOKALIKE:
+        return {**counts, "cached_tokens": usage.cache_read_tokens}
+    counts["prompt_tokens_details"] = {
+        "cached_tokens": usage.cache_read_tokens,
+        "audio_tokens": 0,
+    }
+    counts["completion_tokens_details"] = {
+        "reasoning_tokens": usage.reasoning_tokens,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    }
+    return counts

@@ -15,12 +15,21 @@ class FailureKind(StrEnum):
     BAD_REQUEST = "bad_request"
     UNAUTHENTICATED = "unauthenticated"
     NO_MODEL = "no_model"
+    UNPAID = "unpaid"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
+    TIMED_OUT = "timed_out"
+    CONFLICT = "conflict"
     TOO_LARGE = "too_large"
+    CONTEXT_EXCEEDED = "context_exceeded"
     RATE_LIMITED = "rate_limited"
+    TOKENS_LIMITED = "tokens_limited"
+    SPEND_LIMITED = "spend_limited"
     OVERLOADED = "overloaded"
     SERVER_ERROR = "server_error"
     UNAVAILABLE = "unavailable"
+    BAD_GATEWAY = "bad_gateway"
+    GATEWAY_TIMEOUT = "gateway_timeout"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count as numbers
 from typing import Final
 
 from sandbox.conversation import Answer, Conversation, Finish, Tool, ToolCall, Turn
@@ -36,6 +37,9 @@ PIECE_CHARS_MIN: Final = 12
 class PieceKind(StrEnum):
     """What a streamed piece carries."""
 
+    THINKING = "thinking"
+    SIGNATURE = "signature"
+    SEALED = "sealed"
     TEXT = "text"
     CALL_START = "call_start"
     CALL_ARGUMENTS = "call_arguments"
@@ -43,12 +47,17 @@ class PieceKind(StrEnum):
 
 @dataclass(frozen=True)
 class Piece:
-    """A streamed part; ``tokens_so_far`` counts the answer up to and with it."""
+    """
+    A streamed part; ``tokens_so_far`` counts the answer up to and with it.
+
+    ``opens`` says that a block begins with it: thinking, text or a call.
+    """
 
     kind: PieceKind
     text: str
     call_index: int
     tokens_so_far: int
+    opens: bool = False
 
 
 def count(text: str) -> int:
@@ -116,17 +125,24 @@ def cut_to_length(
     return replace(answer, text=text, calls=tuple(kept), finish=Finish.LENGTH)
 
 
-def pieces(answer: Answer, reasoning: int) -> Iterator[Piece]:
-    """Split an answer for streaming; the last piece's count is the whole's."""
+def pieces(answer: Answer, spent: int, *, endless: bool = False) -> Iterator[Piece]:
+    """
+    Split an answer for streaming; the last piece's count is the whole's.
+
+    ``spent`` tokens went into thinking before. An endless answer says its text again
+    and again, numbered, until the reader stops.
+    """
     sent = 0
-    for text in split(answer.text):
+    said = _for_ever(answer.text) if endless else split(answer.text)
+    for text in said:
+        opens = not sent
         sent += len(text.encode())
-        so_far = reasoning + -(-sent // BYTES_PER_TOKEN)
-        yield Piece(PieceKind.TEXT, text, 0, so_far)
-    done = reasoning + -(-sent // BYTES_PER_TOKEN)
+        so_far = spent + -(-sent // BYTES_PER_TOKEN)
+        yield Piece(PieceKind.TEXT, text, 0, so_far, opens)
+    done = spent + -(-sent // BYTES_PER_TOKEN)
     for index, call in enumerate(answer.calls):
         start = done + CALL_TOKENS + count(call.name)
-        yield Piece(PieceKind.CALL_START, call.name, index, start)
+        yield Piece(PieceKind.CALL_START, call.name, index, start, opens=True)
         sent = 0
         for text in split(compact(call.arguments)):
             sent += len(text.encode())
@@ -145,6 +161,11 @@ def split(text: str) -> Iterator[str]:
             piece = ""
     if piece:
         yield piece
+
+
+def _for_ever(text: str) -> Iterator[str]:
+    for turn in numbers(1):
+        yield from split(f"{text} ({turn}) ")
 
 
 def _count_tool(tool: Tool) -> int:

@@ -6,11 +6,12 @@ from typing import Final
 
 from aiohttp import web
 
-from sandbox import brain, tokens
+from sandbox import brain, oddities, tokens
 from sandbox.anthropic_wire import AnthropicWire
-from sandbox.call import CallRecord, Delivery, Latency, deliver
+from sandbox.call import CallRecord, Latency
 from sandbox.conversation import Conversation
-from sandbox.faults import Fault, Faults
+from sandbox.delivery import Delivery, deliver
+from sandbox.faults import NO_FAULT, Fault, Oddity
 from sandbox.ledger import EndState, Ledger
 from sandbox.limits import Limits
 from sandbox.openai_wire import OpenAIWire
@@ -24,6 +25,7 @@ from sandbox.payload import (
     parse_object,
 )
 from sandbox.prefix_cache import PrefixCache
+from sandbox.rules import Rules
 from sandbox.wire import Reply, Usage, Wire
 from sandbox.world import World
 
@@ -31,6 +33,11 @@ OPENAI: Final = OpenAIWire()
 ANTHROPIC: Final = AnthropicWire()
 BODY_TIMEOUT_S: Final = 60.0
 CLIENT_REQUEST_ID: Final = "x-client-request-id"
+PROMPT_TOO_LONG: Final = 1_000_000
+BAD_GATEWAY: Final = (
+    "<html><head><title>502 Bad Gateway</title></head>"
+    "<body><h1>502 Bad Gateway</h1></body></html>"
+)
 
 
 @dataclass
@@ -46,7 +53,7 @@ class Vendor:
     cache: PrefixCache
     key: str | None = None
     latency: Latency = field(default_factory=Latency)
-    faults: Faults = field(default_factory=Faults)
+    faults: Rules = field(default_factory=Rules)
     world: World = field(default_factory=World)
     open_calls: dict[str, CallRecord] = field(default_factory=dict[str, CallRecord])
 
@@ -126,11 +133,14 @@ class Vendor:
         key = self._authenticate(request, wire)
         conversation = await self._read(request, wire, record)
         fault = self.faults.pick(
-            request.headers.get("x-sandbox-fault"), wire.name, conversation
+            request.headers.get("x-sandbox-fault"),
+            wire.name,
+            conversation,
+            record.client_request_id,
         )
         record.fault = fault.name if fault else ""
-        refuse_by(fault)
         prompt = tokens.count_input(conversation)
+        self._refuse_by(fault, wire, prompt)
         allowance = self.limits.admit(key, prompt, self.world.now())
         if allowance.is_spent:
             wait = f"{allowance.reset_s:.0f}"
@@ -139,18 +149,31 @@ class Vendor:
             raise RequestRefused(
                 Failure(FailureKind.RATE_LIMITED, text, headers=headers)
             )
-        reply = self._think(key, wire, conversation, record, prompt)
+        reply = self._think(key, wire, conversation, record, prompt, fault)
         delivery = Delivery(
             request=request,
             wire=wire,
-            reply=reply,
             record=record,
             latency=self._latency_of(request),
             fault=fault,
             headers=wire.headers(record.request_id, allowance),
             world=self.world,
         )
-        return await deliver(delivery)
+        return await deliver(delivery, reply)
+
+    def _refuse_by(self, fault: Fault | None, wire: Wire, prompt: int) -> None:
+        """
+        Refuse the call if its fault says so, or its length.
+
+        Raises:
+            RequestRefused: With the fault's error, or that the prompt is too long.
+        """
+        if refusal := fault and fault.refusal(self.world.now()):
+            if refusal.kind is FailureKind.CONTEXT_EXCEEDED:
+                refusal = wire.too_long(prompt + PROMPT_TOO_LONG) or refusal
+            raise RequestRefused(refusal)
+        if too_long := wire.too_long(prompt):
+            raise RequestRefused(too_long)
 
     async def _read(
         self, request: web.Request, wire: Wire, record: CallRecord
@@ -176,8 +199,12 @@ class Vendor:
         conversation: Conversation,
         record: CallRecord,
         prompt: int,
+        fault: Fault | None,
     ) -> Reply:
+        behaviour = fault.behaviour if fault else NO_FAULT
         answer = brain.answer(conversation)
+        if behaviour.oddity:
+            answer = oddities.other_answer(answer, behaviour.oddity)
         answer = tokens.cut_to_length(
             answer, conversation.tokens_max, conversation.stop
         )
@@ -189,8 +216,20 @@ class Vendor:
             read = written = 0
         spent = tokens.count_output(answer, reasoning)
         record.usage = Usage(prompt, spent, read, written, reasoning)
-        created = int(record.started_at)
-        return Reply(record.request_id, created, conversation, answer, record.usage)
+        told = record.usage
+        if fault:
+            told = oddities.tell(told, behaviour.telling, fault.percent)
+        record.told = told
+        return Reply(
+            request_id=record.request_id,
+            created=int(record.started_at),
+            conversation=conversation,
+            answer=answer,
+            usage=record.usage,
+            told=told,
+            telling=behaviour.telling,
+            endless=behaviour.oddity is Oddity.ENDLESS,
+        )
 
     def _latency_of(self, request: web.Request) -> Latency:
         """Take the latency in force, the first token's overruled by a header."""
@@ -219,18 +258,12 @@ class Vendor:
             record.status = status
         allowance = self.limits.look(wire.key_of(request.headers), self.world.now())
         headers = {**wire.headers(request_id, allowance), **dict(failure.headers)}
+        if failure.kind is FailureKind.BAD_GATEWAY:
+            # What a proxy in front of the vendor says is no envelope of the vendor's.
+            return web.Response(
+                text=BAD_GATEWAY, status=status, content_type="text/html"
+            )
         return json_reply(envelope, status, headers)
-
-
-def refuse_by(fault: Fault | None) -> None:
-    """
-    Refuse the call if its fault says so.
-
-    Raises:
-        RequestRefused: The fault is a refusal.
-    """
-    if fault and fault.behaviour.refusal and not fault.behaviour.disturbance:
-        raise RequestRefused(fault.behaviour.refusal)
 
 
 def wire_of(request: web.Request) -> Wire:

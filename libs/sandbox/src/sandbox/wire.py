@@ -2,11 +2,32 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from sandbox.conversation import Answer, Conversation
 from sandbox.limits import Allowance
 from sandbox.payload import Failure, Json, JsonObject
+
+
+class Telling(StrEnum):
+    """How the usage is told to the client; the ledger keeps the truth."""
+
+    TRUE = "true"
+    MISSING = "missing"
+    ZERO = "zero"
+    WRONG = "wrong"
+    TWICE = "twice"
+    LOOKALIKE = "lookalike"
+    NULL_CHOICES = "null_choices"
+
+
+class Stage(StrEnum):
+    """Whether an event comes before, with or after the answer's content."""
+
+    OPENING = "opening"
+    CONTENT = "content"
+    ENDING = "ending"
 
 
 @dataclass(frozen=True)
@@ -27,13 +48,21 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """All that a protocol needs to write an answer down."""
+    """
+    All that a protocol needs to write an answer down.
+
+    ``told`` is the usage to report, None for none; it is the true one except where a
+    fault lies. ``endless`` lets the answer's text go on for ever.
+    """
 
     request_id: str
     created: int
     conversation: Conversation
     answer: Answer
     usage: Usage
+    told: Usage | None
+    telling: Telling = Telling.TRUE
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,7 @@ class Event:
 
     data: bytes
     output_tokens: int
+    stage: Stage = Stage.CONTENT
     reports_usage: bool = False
 
 
@@ -61,6 +91,10 @@ class Wire(Protocol):
     @property
     def models(self) -> tuple[str, ...]:
         """The models on offer."""
+        ...
+
+    def too_long(self, prompt_tokens: int) -> Failure | None:
+        """Refuse a prompt that the context window does not hold, in its words."""
         ...
 
     def key_of(self, headers: Mapping[str, str]) -> str:

@@ -1,5 +1,5 @@
 """
-The sandbox's own door to time and chance: clock, sleep, ids, seeded dice.
+The sandbox's own door to time and chance: clock, sleep, ids.
 
 It has its own because it stands for a foreign system and imports nothing of ours.
 """
@@ -9,12 +9,6 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from itertools import count
-from random import Random as Dice  # noqa: TID251 - seeded by each fault rule
-
-
-def make_dice(seed: int) -> Dice:
-    """Return dice that fall the same way for the same seed."""
-    return Dice(seed)  # noqa: S311 - repeatable is what they must be
 
 
 @dataclass(frozen=True)
