@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
+from ai_broker.adapters.answer_cache import SqlAnswerCache
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import ATTEMPT, SHARED, BrokerTable
 from ai_broker.domain.catalogue import Candidate, Menu, ModelEntry, Protocol
@@ -22,7 +23,7 @@ from ai_broker.domain.vendor import (
     VendorEvent,
 )
 from ai_broker.handlers import Desk, complete
-from ai_broker.ports import Deps, Limits
+from ai_broker.ports import AnswerCache, Deps, Limits
 from contracts.completions import (
     ChatTurn,
     CompletionRequest,
@@ -132,7 +133,12 @@ class World:
         self.second = ScriptedVendor(self.clock)
         self.woken: list[str] = []
 
-    def replica(self, name: str, limits: Limits | None = None) -> Desk:
+    def replica(
+        self,
+        name: str,
+        limits: Limits | None = None,
+        cache: AnswerCache | None = None,
+    ) -> Desk:
         menu = Menu(
             (entry("first", "model-1"), entry("second", "model-2")),
             {"smart": ("first/model-1", "second/model-2")},
@@ -144,6 +150,7 @@ class World:
             clock=self.clock,
             ids=self.ids,
             instance=name,
+            cache=cache or SqlAnswerCache(self.database),
             limits=limits or Limits(),
         )
         return Desk(deps)

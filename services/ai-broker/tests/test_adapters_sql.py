@@ -1,16 +1,19 @@
 """The store on SQLite and PostgreSQL: migrations, claims, fences, owed messages."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
+from ai_broker.adapters.answer_cache import SqlAnswerCache
 from ai_broker.adapters.sql import SqlStore
-from ai_broker.adapters.tables import SHARED, BrokerTable
+from ai_broker.adapters.tables import CACHED_ANSWER, SHARED, BrokerTable
 from ai_broker.domain import attempt as attempts
 from ai_broker.domain import completion as completions
 from ai_broker.domain.attempt import Attempt
+from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Claim, Granted, Held, State
 from ai_broker.ports import Work
@@ -192,3 +195,50 @@ async def test_owed_messages_leave_after_the_commit(database: Database) -> None:
     assert row.task_key == "task_1"
     batch = UsageBatch.model_validate_json(row.body)
     assert batch.records[0].raw_usage == {"x": None, "y": [1, None]}
+
+
+async def test_an_equal_question_finds_the_last_answer(database: Database) -> None:
+    """Found by tenant, question and age; the latest counts; pruned, it is gone."""
+    store, cache = store_on(database, []), SqlAnswerCache(database)
+    candidate = Candidate("openai", "model-1")
+
+    def answered(name: str, at: datetime) -> Completion:
+        return Completion(
+            completion_id=name,
+            vendor="openai",
+            model="model-1-2026",
+            parts=(TextPart(text=name),),
+            finish_reason=FinishReason.STOP,
+            usage=TokenUsage(),
+            attempts=(),
+            created_at=at,
+        )
+
+    def keep(name: str, at: datetime) -> Callable[[Work], None]:
+        def write(work: Work) -> None:
+            held = replace(HELD, completion_id=name)
+            answer = answered(name, at)
+            work.add_completion(completions.answered(held, answer, at))
+            work.keep_answer(REQUEST, answer, candidate)
+
+        return write
+
+    tick = timedelta(microseconds=1)
+    assert await cache.find(REQUEST, NOW) is None
+    await store.run(keep("old", NOW))
+    assert await cache.find(REQUEST, NOW) == Kept(
+        answered("old", NOW), ("openai", "model-1")
+    )
+    assert await cache.find(REQUEST, NOW + tick) is None
+    await store.run(keep("new", NOW + LEASE))
+    found = await cache.find(REQUEST, NOW)
+    assert found is not None
+    assert found.answer.completion_id == "new"
+    globex = REQUEST.model_copy(update={"tenant": "globex"})
+    assert await cache.find(globex, NOW) is None
+    await store.run(lambda work: work.prune(NOW + tick, 10))
+    assert await cache.find(REQUEST, NOW) == found, "only the old one was pruned"
+    await store.run(lambda work: work.prune(NOW + LEASE + tick, 10))
+    assert await cache.find(REQUEST, NOW) is None
+    left = await database.read(lambda conn: conn.execute(select(CACHED_ANSWER)).all())
+    assert left == []

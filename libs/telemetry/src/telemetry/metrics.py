@@ -130,6 +130,9 @@ ai_requests_total = Counter(
 ai_tokens_used_total = Counter(
     "ai_tokens_used_total", "Tokens by part of the usage partition.", _ai_tokens
 )
+ai_cache_hits_total = Counter(
+    "ai_cache_hits_total", "Answers of equal questions given again.", _ai_model
+)
 ai_request_duration_seconds = Histogram(
     "ai_request_duration_seconds", "Time of a vendor attempt.", _ai_request
 )
@@ -159,6 +162,7 @@ COUNTERS = (
     dead_letters_total,
     ai_requests_total,
     ai_tokens_used_total,
+    ai_cache_hits_total,
     tasks_total,
     steps_total,
     tool_calls_total,

@@ -9,6 +9,7 @@ from typing import assert_never
 
 import yaml
 
+from ai_broker.adapters.answer_cache import SqlAnswerCache
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import SHARED
 from ai_broker.adapters.vendors.anthropic import AnthropicVendor
@@ -73,6 +74,7 @@ def compose(
         clock=clock,
         ids=ids,
         instance=bus.instance,
+        cache=SqlAnswerCache(database),
         limits=Limits(
             lease_s=settings.lease_s,
             heartbeat_s=settings.lease_s / 4,

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from ai_broker.domain.attempt import Attempt
+from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate, Menu
 from ai_broker.domain.completion import Held
 from ai_broker.domain.vendor import Prepared, VendorEvent
-from contracts.completions import CompletionRequest
+from contracts.completions import Completion, CompletionRequest
 from contracts.message import JsonObject
 from contracts.owed import Owed
 from determinism import Clock, IdSource
@@ -56,6 +57,12 @@ class Work(Protocol):
         """Forget old completions without open attempts; return how many."""
         ...
 
+    def keep_answer(
+        self, request: CompletionRequest, answer: Completion, candidate: Candidate
+    ) -> None:
+        """Let equal questions of this tenant find an answer, until it is pruned."""
+        ...
+
     def owe(self, owed: Owed) -> None:
         """Owe a message; it leaves after the commit."""
         ...
@@ -75,6 +82,22 @@ class Store(Protocol):
 
     async def read(self, query: Callable[[Work], T]) -> T:
         """Run a query on a snapshot."""
+        ...
+
+
+class AnswerCache(Protocol):
+    """Where the answer to an equal question may be found."""
+
+    async def find(self, request: CompletionRequest, since: datetime) -> Kept | None:
+        """
+        Return an answer of the same tenant to an equal question, if there is one.
+
+        What counts as equal is the adapter's: the same digest, or a near meaning.
+
+        Args:
+            request: The question.
+            since: The answer must not be older.
+        """
         ...
 
 
@@ -151,4 +174,6 @@ class Deps:
     ids: IdSource
     instance: str
     """This process, as cancels and leases know it."""
+    cache: AnswerCache
+    """Asked only for requests that take a kept answer."""
     limits: Limits = field(default_factory=Limits)

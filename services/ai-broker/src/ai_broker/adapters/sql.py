@@ -7,8 +7,10 @@ from typing import TypeVar
 from sqlalchemy import Connection, and_, delete, exists, select, tuple_, update
 
 import telemetry
+from ai_broker.adapters.answer_cache import keep_answer
 from ai_broker.adapters.tables import (
     ATTEMPT,
+    CACHED_ANSWER,
     COMPLETION,
     OPEN,
     SHARED,
@@ -18,8 +20,10 @@ from ai_broker.adapters.tables import (
     held_of,
 )
 from ai_broker.domain.attempt import Attempt
+from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held, State
 from ai_broker.ports import Work
+from contracts.completions import Completion, CompletionRequest
 from contracts.owed import Owed
 from determinism import Clock
 from persistence.database import Database
@@ -159,7 +163,7 @@ class SqlWork:
         return [attempt_of(row) for row in rows]
 
     def prune(self, before: datetime, limit: int) -> int:
-        """Forget completions whose claims ended before then, and their attempts."""
+        """Forget what ended before then, with its attempts and its cache entry."""
         same = and_(
             ATTEMPT.c.tenant == COMPLETION.c.tenant,
             ATTEMPT.c.completion_id == COMPLETION.c.completion_id,
@@ -174,10 +178,16 @@ class SqlWork:
             .limit(limit)
         )
         keys = [(row.tenant, row.completion_id) for row in found]
-        for table in (ATTEMPT, COMPLETION):
+        for table in (ATTEMPT, CACHED_ANSWER, COMPLETION):
             key = tuple_(table.c.tenant, table.c.completion_id)
             self._conn.execute(delete(table).where(key.in_(keys)))
         return len(keys)
+
+    def keep_answer(
+        self, request: CompletionRequest, answer: Completion, candidate: Candidate
+    ) -> None:
+        """Let equal questions find an answer."""
+        keep_answer(self._conn, request, answer, candidate)
 
     def owe(self, owed: Owed) -> None:
         """Owe a message; it leaves after the commit."""

@@ -72,8 +72,23 @@ class AttemptRow(BrokerTable, table=True):
     record: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+class CachedAnswerRow(BrokerTable, table=True):
+    """A tenant's question by its digest, and the completion that answered it last."""
+
+    __tablename__ = "cached_answer"  # pyright: ignore[reportAssignmentType] -- SQLModel
+    __table_args__ = (Index("ix_cached_answer_completion", "tenant", "completion_id"),)
+
+    tenant: str = Field(primary_key=True)
+    question: str = Field(primary_key=True)
+    completion_id: str
+    vendor: str
+    model: str
+    answered_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+
+
 COMPLETION: Final[Table] = BrokerTable.metadata.tables["completion"]
 ATTEMPT: Final[Table] = BrokerTable.metadata.tables["attempt"]
+CACHED_ANSWER: Final[Table] = BrokerTable.metadata.tables["cached_answer"]
 
 
 def completion_values(held: Held) -> dict[str, object]:

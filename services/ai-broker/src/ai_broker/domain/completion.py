@@ -66,6 +66,8 @@ class Stored:
     """It is answered already."""
 
     answer: Completion
+    given_now: bool = False
+    """Whether this very claim took it over from an equal question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,14 @@ def digest_of(request: CompletionRequest) -> str:
     """
     Return what two requests must share to be the same question.
 
-    Neither the deadline nor the wish for deltas is part of it, since a repeat has
-    its own. Defaults are left out, so that a field that a later version adds does
-    not turn a repeat into another question.
+    Neither the deadline, nor the wish for deltas, nor how old an answer may be is
+    part of it, since a repeat has its own. Defaults are left out, so that a field that
+    a later version adds does not turn a repeat into another question.
     """
     asked = request.model_dump(
-        mode="json", exclude={"deadline", "deltas"}, exclude_defaults=True
+        mode="json",
+        exclude={"deadline", "deltas", "cache_ttl_s"},
+        exclude_defaults=True,
     )
     text = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from ai_broker.domain import attempt as attempts
+from ai_broker.domain import cache, estimation
 from ai_broker.domain import completion as completions
-from ai_broker.domain import estimation
 from ai_broker.domain.attempt import Attempt, Settlement
+from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Claim, Granted, Held
 from ai_broker.domain.settlement import Heard
@@ -142,6 +143,21 @@ def close_answered(
         created_at=now,
     )
     work.save_completion(completions.answered(found, answer, now))
+    return answer
+
+
+def keep(
+    work: Work, request: CompletionRequest, answer: Completion, candidate: Candidate
+) -> None:
+    """Keep an answer for equal questions, if its asker takes kept answers too."""
+    if request.cache_ttl_s is not None and cache.is_keepable(answer):
+        work.keep_answer(request, answer, candidate)
+
+
+def give_again(work: Work, held: Held, kept: Kept, now: datetime) -> Completion:
+    """End a claimed completion with an earlier answer: no attempt, no ledger line."""
+    answer = cache.given_again(kept, held, _summaries(work, held), now)
+    work.save_completion(completions.answered(held, answer, now))
     return answer
 
 

@@ -4,6 +4,7 @@ Use case: answer a completion, paying for it once.
     claim ──► stored: replay it
           ├─► busy: join, here by memory, elsewhere by the store, then claim again
           ├─► mismatch: refuse
+          ├─► granted, and an equal question's answer is kept: give it again
           └─► granted: attempts, each committed before its call, until an end
 """
 
@@ -12,7 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+import telemetry
+from ai_broker.domain import cache
 from ai_broker.domain import completion as completions
+from ai_broker.domain.cache import Kept
 from ai_broker.domain.completion import (
     Busy,
     Granted,
@@ -26,11 +30,13 @@ from ai_broker.handlers.caller import Caller, failure
 from ai_broker.handlers.desk import Desk, End
 from ai_broker.handlers.rounds import Begun
 from ai_broker.ports import Deps, Work
-from contracts.completions import CompletionRequest
+from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed
 from contracts.problems import Code
-from faults import PermanentFault
+from faults import PermanentFault, TransientFault
 from messaging.subscriptions import FrameSink
+
+log = telemetry.get_logger()
 
 CLAIMS_MAX: Final = 1_000
 MARGIN_MAX: Final = timedelta(seconds=0.5)
@@ -119,6 +125,7 @@ async def _claim(
     """Claim and open the first attempt in one commit; None past the deadline."""
     now = deps.clock.now()
     attempt_id = deps.ids.new("attempt")
+    kept = await _kept(request, route, now, deps)
 
     def transaction(work: Work) -> Outcome:
         key = (request.tenant, request.completion_id)
@@ -131,6 +138,9 @@ async def _claim(
         verdict = books.claim(work, request, digest, deps, now)
         if not isinstance(verdict, Granted):
             return verdict
+        if kept is not None:
+            given = books.give_again(work, verdict.held, kept, now)
+            return Stored(given, given_now=True)
         spent = books.spent(work, verdict.held, _SPENT, now)
         if spent is not None:
             return spent
@@ -145,7 +155,42 @@ async def _claim(
         )
         return Begun(verdict.held, opened, route)
 
-    return await deps.store.run(transaction)
+    outcome = await deps.store.run(transaction)
+    if isinstance(outcome, Stored) and outcome.given_now:
+        _count_hit(request, outcome.answer)
+    return outcome
+
+
+async def _kept(
+    request: CompletionRequest,
+    route: tuple[Choice, ...] | Unroutable,
+    now: datetime,
+    deps: Deps,
+) -> Kept | None:
+    """Return an equal question's answer that this request takes."""
+    since = cache.oldest(request, now)
+    if since is None or isinstance(route, Unroutable):
+        return None
+    try:
+        kept = await deps.cache.find(request, since)
+    except TransientFault as fault:
+        log.warning("cache_not_asked", tenant=request.tenant, detail=fault.detail)
+        return None
+    candidates = [each.candidate for each in route]
+    return kept if kept is not None and cache.may_answer(kept, candidates) else None
+
+
+def _count_hit(request: CompletionRequest, answer: Completion) -> None:
+    """Count a hit; being no attempt, it leaves no other trace but the answer's mark."""
+    vendor, model = answer.vendor, answer.model
+    telemetry.metrics.ai_cache_hits_total.add(1, vendor=vendor, model=model)
+    log.info(
+        "answer_given_again",
+        tenant=request.tenant,
+        completion_id=request.completion_id,
+        vendor=vendor,
+        model=model,
+    )
 
 
 async def _join(

@@ -11,6 +11,7 @@ from typing import Final, assert_never
 
 from ai_broker.domain import routing
 from ai_broker.domain.attempt import Attempt, Settlement
+from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held
 from ai_broker.handlers import books
 from ai_broker.handlers.call import (
@@ -27,7 +28,7 @@ from ai_broker.handlers.call import (
 from ai_broker.handlers.caller import Caller, failure
 from ai_broker.handlers.desk import Desk, End
 from ai_broker.ports import Work
-from contracts.completions import CompletionRequest
+from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed, Finished
 from contracts.problems import Code
 
@@ -73,9 +74,10 @@ async def _round(job: Job, opened: Attempt) -> End | None:
     for _ in range(routing.CALLS_MAX):
         if isinstance(move, routing.GiveUp) or attempt is None:
             break
-        ending, settled = await call(job, attempt, job.choices[move.candidate])
+        choice = job.choices[move.candidate]
+        ending, settled = await call(job, attempt, choice)
         if isinstance(ending, Answered):
-            return await _finish(job, attempt, settled, ending)
+            return await _finish(job, attempt, settled, ending, choice.candidate)
         move = _after(job, ending, move.candidate, tried)
         if isinstance(move, routing.GiveUp):
             return await _fail(job, attempt, settled, move)
@@ -119,12 +121,16 @@ def _after(
 
 
 async def _finish(
-    job: Job, attempt: Attempt, settled: Settlement, ending: Answered
+    job: Job,
+    attempt: Attempt,
+    settled: Settlement,
+    ending: Answered,
+    candidate: Candidate,
 ) -> End | None:
     now = job.deps.clock.now()
-    answer = await books.commit(
-        job.deps,
-        lambda work: books.close_answered(
+
+    def transaction(work: Work) -> Completion | None:
+        answer = books.close_answered(
             work,
             job.held,
             attempt,
@@ -133,8 +139,12 @@ async def _finish(
             ending.done,
             now,
             dropped=ending.dropped,
-        ),
-    )
+        )
+        if answer is not None:
+            books.keep(work, job.request, answer, candidate)
+        return answer
+
+    answer = await books.commit(job.deps, transaction)
     return None if answer is None else Finished(completion=answer)
 
 
