@@ -2,7 +2,7 @@
 
 set positional-arguments
 
-python_folders := "libs services cli deploy tests tools"
+python_folders := "libs services cli deploy tests tools benchmarks"
 
 # List the recipes
 @_default:
@@ -68,6 +68,11 @@ python_folders := "libs services cli deploy tests tools"
 [no-exit-message]
 @prove *ARGS:
     python -m testkit.prove "$@"
+
+# Measure side by side with peers: ./just bench broker, ./just bench streams
+[no-exit-message]
+@bench *ARGS:
+    python benchmarks/broker.py "$@"
 
 # Import each service with only what it declares
 @isolate *ARGS:
