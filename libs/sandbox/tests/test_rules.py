@@ -84,6 +84,25 @@ async def test_concurrency_does_not_change_the_schedule(line: Line) -> None:
             pass
 
 
+def test_a_mix_by_prompt_replays_whatever_the_ids_are() -> None:
+    """What a prompt meets at its first, second, … call is the same in every run."""
+
+    def play(run: str) -> list[str]:
+        (rule,) = parse_rules([{"mix": {**MIX, "by": "prompt"}}])
+        calls = [
+            Call(
+                "openai", "sandbox-small", (f"prompt {number % 50}",), f"{run}{number}"
+            )
+            for number in range(200)
+        ]
+        picked = [rule.pick(call) for call in calls]
+        return [fault.name if fault else "" for fault in picked]
+
+    first = play("a")
+    assert first == play("b")
+    assert first[:50] != first[50:100]
+
+
 def test_a_mix_can_be_matched_and_counted() -> None:
     """It hits only whom it matches, and only so often."""
     (rule,) = parse_rules(
@@ -114,6 +133,7 @@ def test_a_header_names_place_and_numbers() -> None:
         ({"mix": {"faults": []}}, "at least one fault"),
         ({"mix": {"faults": ["explode"]}}, "unknown fault 'explode'"),
         ({"mix": {"faults": ["cut"], "odds": 1}}, "unknown 'odds'"),
+        ({"mix": {"faults": ["cut"], "by": "luck"}}, "request or prompt"),
         ({"mix": {"faults": [{"fault": "cut", "after_events": [9, 1]}]}}, "from, to"),
     ],
 )

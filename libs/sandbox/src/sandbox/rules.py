@@ -9,6 +9,7 @@ without an id are drawn in the order in which they come. The header
 
 import hashlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -23,7 +24,7 @@ EVENTS_MAX: Final = 1_000_000
 PERCENT_MAX: Final = 100_000
 _RULE: Final = {"match", "count", "probability", "seed", "mix"}
 _MATCH: Final = {"protocol", "model", "contains"}
-_MIX: Final = {"seed", "rate", "faults"}
+_MIX: Final = {"seed", "rate", "faults", "by"}
 _FAULT: Final = {"fault", "after_events", "at", "delay_ms", "percent", "headers"}
 _FULL: Final = 1 << 64
 
@@ -58,7 +59,8 @@ class Rule:
     model: str = ""
     contains: str = ""
     count: int | None = None
-    arrivals: int = field(default=0, init=False)
+    by_prompt: bool = False
+    arrivals: Counter[str] = field(default_factory=Counter[str], init=False)
 
     def pick(self, call: Call) -> Fault | None:
         """Match, draw and count down."""
@@ -68,13 +70,20 @@ class Rule:
             return None
         if self.contains and not any(self.contains in text for text in call.texts):
             return None
-        self.arrivals += 1
-        name = call.client_request_id or f"#{self.arrivals}"
+        name = self._name(call)
         if _draw(self.seed, name, "hit") >= self.rate * _FULL:
             return None
         if self.count is not None:
             self.count -= 1
         return self._draw_fault(name)
+
+    def _name(self, call: Call) -> str:
+        """Return what the call's draws depend on, beside the seed."""
+        prompt = call.texts[-1] if self.by_prompt and call.texts else ""
+        if call.client_request_id and not self.by_prompt:
+            return call.client_request_id
+        self.arrivals[prompt] += 1
+        return f"{prompt}#{self.arrivals[prompt]}"
 
     def _draw_fault(self, name: str) -> Fault:
         edges = list(accumulate(choice.weight for choice in self.choices))
@@ -160,7 +169,12 @@ def _rule(rule: JsonObject, place: str) -> Rule:
             raise bad_request(message, "faults")
         choices = tuple(_choice(each, f"{place}.mix.faults") for each in listed)
         rate, seed = mix.get("rate"), mix.get("seed")
+        by = mix.get("by", "request")
+        if by not in ("request", "prompt"):
+            message = f"{place}.mix.by is request or prompt, not {by!r}"
+            raise bad_request(message, "by")
     else:
+        by = "request"
         choices = (Choice(_fault(rule, place, _FAULT | _RULE)),)
         rate, seed = rule.get("probability"), rule.get("seed")
     if rate is not None and not (isinstance(rate, int | float) and 0 <= rate <= 1):
@@ -175,6 +189,7 @@ def _rule(rule: JsonObject, place: str) -> Rule:
         model=text_of(match.get("model")),
         contains=text_of(match.get("contains")),
         count=count,
+        by_prompt=by == "prompt",
     )
 
 
