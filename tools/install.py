@@ -24,6 +24,7 @@ LOCK: Final = ROOT / "requirements.lock"
 MADE_FROM: Final = VENV / "made-from"
 
 SOURCES: Final = (
+    "libs/bounded/src",
     "libs/contracts/src",
     "libs/determinism/src",
     "libs/faults/src",

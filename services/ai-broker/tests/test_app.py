@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+import pytest
 from broker_world import Sink
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from ai_broker.adapters.tables import SHARED
-from ai_broker.app import Composed, compose
+from ai_broker.app import Composed, compose, read_guards
+from ai_broker.domain.guard.policy import Mode
 from ai_broker.settings import Settings
 from contracts import subjects
 from contracts.completions import ChatTurn, CompletionRequest, Role, TextPart
@@ -105,3 +109,27 @@ async def test_models_and_cancels_have_their_subjects(
     assert "openai/gpt-6.1-sol" not in listed
     (hear,) = (each for each in listens if isinstance(each, Hear))
     assert hear.subject == "svc.ai-broker.broker-1.cancel"
+
+
+def test_the_guard_file_is_read_as_people_write_it(tmp_path: Path) -> None:
+    """Per tenant, with a default; ``off`` means off, and a mistake names its field."""
+    file = tmp_path / "guard.yaml"
+    file.write_text("""
+default: {mode: mask}
+tenants:
+  acme: {mode: off}
+  globex:
+    mode: mask-and-restore
+    kinds: [email, cn-id]
+    binaries: refuse
+    patterns:
+      - {name: BADGE, pattern: 'B-[0-9]{6}'}
+""")
+    book = read_guards(file)
+    assert book.policy("acme").mode is Mode.OFF
+    assert book.policy("other").mode is Mode.MASK
+    assert book.policy("globex").patterns[0].name == "BADGE"
+    assert read_guards(None).policy("acme").mode is Mode.OFF
+    file.write_text("tenants: {acme: {mode: mask, kind: [email]}}")
+    with pytest.raises(ValidationError, match=r"tenants\.acme\.kind"):
+        read_guards(file)

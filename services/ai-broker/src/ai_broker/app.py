@@ -16,6 +16,7 @@ from ai_broker.adapters.vendors.anthropic import AnthropicVendor
 from ai_broker.adapters.vendors.openai import OpenAIVendor
 from ai_broker.adapters.vendors.sdk import Patience
 from ai_broker.domain.catalogue import Catalogue, Endpoint, Menu, Protocol, usable
+from ai_broker.domain.guard.policy import GuardBook
 from ai_broker.entrypoints.http import checks
 from ai_broker.entrypoints.subscribers import subscriptions
 from ai_broker.handlers import Desk, prune_forever, sweep_forever
@@ -80,6 +81,7 @@ def compose(
             heartbeat_s=settings.lease_s / 4,
             keep_s=timedelta(days=settings.keep_days).total_seconds(),
         ),
+        guards=read_guards(settings.guard_file),
     )
     desk = Desk(deps)
     own = subscriptions(desk)
@@ -93,6 +95,13 @@ def compose(
 def read_catalogue(path: Path) -> Catalogue:
     """Read the catalogue; a mistake in it stops the start."""
     return Catalogue.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def read_guards(path: Path | None) -> GuardBook:
+    """Read which tenants are guarded; a mistake in it stops the start."""
+    if path is None:
+        return GuardBook()
+    return GuardBook.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def open_vendors(

@@ -9,6 +9,7 @@ from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate, Menu
 from ai_broker.domain.completion import Held
+from ai_broker.domain.guard.policy import GuardBook
 from ai_broker.domain.vendor import Prepared, VendorEvent
 from contracts.completions import Completion, CompletionRequest
 from contracts.message import JsonObject
@@ -177,3 +178,5 @@ class Deps:
     cache: AnswerCache
     """Asked only for requests that take a kept answer."""
     limits: Limits = field(default_factory=Limits)
+    guards: GuardBook = field(default_factory=GuardBook)
+    """Which tenants' personal data is masked on its way to vendors."""

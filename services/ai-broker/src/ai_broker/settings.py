@@ -27,6 +27,8 @@ class Settings(ServiceSettings):
     """Where the schema's versions are."""
     catalogue_file: Path = HERE / "catalogue.yaml"
     """Vendors, models and aliases."""
+    guard_file: Path | None = None
+    """Which tenants' personal data is masked on its way to vendors; none without."""
     sandbox_url: str | None = None
     """The sandbox vendor's address; without it there are only real vendors."""
     vendor_environment: Mapping[str, str] = Field(

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing.exceptions import Unresolvable
 
-from agent_runtime.domain.bounded import TooCostly, first_violation, pattern_error
+from bounded.schema import TooCostly, first_violation, pattern_error
 from contracts.message import Json, JsonObject
 from contracts.problems import FieldError
 

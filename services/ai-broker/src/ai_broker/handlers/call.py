@@ -2,9 +2,9 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, assert_never
 
@@ -14,6 +14,7 @@ from ai_broker.domain.answer import delta_of
 from ai_broker.domain.attempt import Attempt, Settlement
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held
+from ai_broker.domain.guard.restoring import Restorations, Restoring
 from ai_broker.domain.settlement import Heard
 from ai_broker.domain.vendor import (
     Declined,
@@ -49,6 +50,8 @@ class Choice:
 
     candidate: Candidate
     prepared: Prepared
+    restorations: Restorations = field(default_factory=Restorations.none)
+    """What the guard took out of the body, and the answer gets back."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ async def _consume(
                 vendor.complete(choice.prepared.body, attempt_id, left_s)
             ) as events,
         ):
-            done = await _listen(job, attempt, events, heard, began_s)
+            hearing = Restoring(choice.restorations)
+            done = await _listen(job, attempt, events, heard, hearing, began_s)
     except VendorError as error:
         return Broken(error.failure)
     except TimeoutError:
@@ -171,9 +175,18 @@ async def _listen(
     attempt: Attempt,
     events: AsyncIterator[VendorEvent],
     heard: Heard,
+    hearing: Restoring,
     began_s: float,
 ) -> Done | None:
     """Note and forward what the vendor says; None when it just stops."""
+
+    async def take(pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            if heard.answer.empty:
+                _first_token(job, attempt, began_s)
+            heard.answer.add(piece)
+            await _forward(job, piece)
+
     async for event in events:
         match event:
             case Started():
@@ -181,12 +194,10 @@ async def _listen(
             case UsageSeen():
                 heard.usage = event
             case Done():
-                return event
+                await take(hearing.end())
+                return hearing.ended(event)
             case Text() | Reasoning() | ToolCallPiece() | Declined():
-                if heard.answer.empty:
-                    _first_token(job, attempt, began_s)
-                heard.answer.add(event)
-                await _forward(job, event)
+                await take(hearing.feed(event))
             case _:
                 assert_never(event)
     return None

@@ -24,6 +24,7 @@ from ai_broker.domain.completion import (
     State,
     Stored,
 )
+from ai_broker.domain.guard.request import Guarded, Unmaskable, guard
 from ai_broker.handlers import books, rounds
 from ai_broker.handlers.call import Choice
 from ai_broker.handlers.caller import Caller, failure
@@ -59,7 +60,7 @@ async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> N
     caller = Caller(request, sink)
     digest = completions.digest_of(request)
     deadline = _deadline(request, deps)
-    route = _route(request, deps)
+    route = _route(guard(request, deps.guards.policy(request.tenant)), deps)
     for _ in range(CLAIMS_MAX):
         verdict = await _claim(request, digest, route, deadline, deps)
         match verdict:
@@ -94,8 +95,13 @@ def _deadline(request: CompletionRequest, deps: Deps) -> datetime:
     return min(request.deadline - margin, longest)
 
 
-def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unroutable:
+def _route(
+    guarded: Guarded | Unmaskable, deps: Deps
+) -> tuple[Choice, ...] | Unroutable:
     """Return who can answer, each with the request in its own form."""
+    if isinstance(guarded, Unmaskable):
+        return Unroutable(Code.INVALID, guarded.detail)
+    request = guarded.request
     candidates = deps.menu.candidates(request.model)
     if not candidates:
         known = ", ".join(each.id for each in deps.menu.listing().models)
@@ -109,7 +115,7 @@ def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unrou
         except PermanentFault as fault:
             refusals.append(fault.detail)
         else:
-            choices.append(Choice(each, prepared))
+            choices.append(Choice(each, prepared, guarded.restorations))
     if not choices:
         return Unroutable(Code.INVALID, "; ".join(dict.fromkeys(refusals)))
     return tuple(choices)

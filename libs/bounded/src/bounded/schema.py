@@ -8,28 +8,26 @@ which compares every pair. A keyword costs what it looks at, a reference twenty
 times that, and a pattern as many steps as it may have ways to fail on the text.
 """
 
-import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any, Final, cast
 
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 from jsonschema_specifications import REGISTRY
 
+from bounded import patterns
 from contracts.message import Json, JsonObject
 
 BUDGET: Final = 250_000
 """Keywords looked at; about half a second."""
 REFERENCE_COST: Final = 20
+UNIQUE_ITEMS_MAX: Final = 500
 WAYS_PER_UNIT: Final = 50
 """A regular expression's steps cost less than a keyword."""
-UNIQUE_ITEMS_MAX: Final = 500
 SAMPLE_CHARS: Final = 100
 """A pattern has to be affordable on a text of this length."""
-_ENDLESS: Final = 10**12
 
 # Any: jsonschema hands its keywords over as whatever the schema holds.
 _Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
@@ -58,17 +56,8 @@ def first_violation(schema: JsonObject, value: Json) -> ValidationError | None:
 
 
 def pattern_error(pattern: str) -> str | None:
-    """Tell why a regular expression cannot be used; None when it can."""
-    try:
-        ways = _ways(pattern, SAMPLE_CHARS)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"{pattern[:100]!r} is no regular expression: {error}"
-    if ways > BUDGET * WAYS_PER_UNIT:
-        return (
-            f"{pattern[:100]!r} may try too many ways to match: begin it with ^, give "
-            "repeats a limit ({1,20}), and repeat no group that itself can vary"
-        )
-    return None
+    """Tell why a schema's regular expression cannot be used; None when it can."""
+    return patterns.error_of(pattern, SAMPLE_CHARS, BUDGET * WAYS_PER_UNIT)
 
 
 def _one_dialect(value: Json) -> Any:
@@ -111,7 +100,7 @@ def _pattern(
     _validator: Any, pattern: Any, instance: Any, _schema: Any
 ) -> Iterator[ValidationError]:
     if isinstance(instance, str):
-        _spend(_ways(pattern, len(instance)) // WAYS_PER_UNIT)
+        _spend(patterns.ways(pattern, len(instance)) // WAYS_PER_UNIT)
         if re.search(pattern, instance) is None:
             yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
@@ -124,52 +113,6 @@ def _unique_items(
         yield ValidationError(message)
     else:
         yield from _STANDARD["uniqueItems"](validator, wanted, instance, schema) or ()
-
-
-@lru_cache(maxsize=512)
-def _parsed(pattern: str) -> Sequence[tuple[object, Any]]:
-    # The parser of ``re`` itself: what it understands is what will be matched.
-    parsed: Sequence[tuple[object, Any]] = importlib.import_module("re._parser").parse(
-        pattern
-    )
-    return parsed
-
-
-def _ways(pattern: str, length: int) -> int:
-    """Return in how many ways a search may fail on a text, at most."""
-    parts = _parsed(pattern)
-    is_anchored = len(parts) > 0 and str(parts[0][1]) == "AT_BEGINNING"
-    return _in_row(parts, length) * (1 if is_anchored else length + 1)
-
-
-def _in_row(parts: Sequence[tuple[object, Any]], length: int) -> int:
-    ways = 1
-    for operation, argument in parts:
-        ways = min(ways * _ways_of(str(operation), argument, length), _ENDLESS)
-    return ways
-
-
-def _ways_of(operation: str, argument: Any, length: int) -> int:
-    match operation:
-        case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
-            least, most, inner = argument
-            most = min(int(most), length + 1)
-            each = _in_row(inner, length)
-            counts: int = max(most - int(least), 0) + 1
-            return min(counts * each ** min(most, 64), _ENDLESS)
-        case "SUBPATTERN":
-            return _in_row(argument[3], length)
-        case "ATOMIC_GROUP":
-            return _in_row(argument, length)
-        case "ASSERT" | "ASSERT_NOT":
-            return _in_row(argument[1], length)
-        case "BRANCH":
-            return sum(_in_row(each, length) for each in argument[1])
-        case "GROUPREF_EXISTS":
-            _, yes, no = argument
-            return _in_row(yes, length) + _in_row(no or (), length)
-        case _:
-            return 1
 
 
 _STANDARD: Final[dict[str, _Keyword]] = dict(Draft202012Validator.VALIDATORS)

@@ -1,0 +1,1 @@
+"""Schemas and regular expressions of strangers, checked in bounded time."""
