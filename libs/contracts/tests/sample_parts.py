@@ -123,6 +123,12 @@ TRIGGER: Final = events.Trigger(
         files={"{{ data.name }}": "data.text"},
     ),
 )
+BUDGET: Final = budgets.Budget(
+    scope=budgets.BudgetScope(kind=budgets.ScopeKind.TENANT, id=TENANT),
+    period=budgets.BudgetPeriod.MONTH,
+    limit_usd="12",
+    time_zone="Asia/Shanghai",
+)
 SCOPES: Final = (budgets.BudgetScope(kind=budgets.ScopeKind.TENANT, id=TENANT),)
 RATES: Final = prices.UnitPrices(**dict.fromkeys(usage.TokenUsage.model_fields, 37_500))
 LETTER: Final = deadletters.DeadLetter(

@@ -5,6 +5,7 @@ from typing import Final
 from sample_parts import (
     AT,
     ATTEMPT,
+    BUDGET,
     COMPLETION,
     COMPLETION_MADE,
     DIGEST,
@@ -144,6 +145,24 @@ SAMPLES: Final[dict[str, Message]] = {
         reserved_pico_usd=0,
     ),
     "lease-recall": budgets.LeaseRecall(tenant=TENANT, scopes=SCOPES),
+    "lease-unlimited": budgets.LeaseReply(
+        is_unlimited=True, limited_kinds=(budgets.ScopeKind.TASK,)
+    ),
+    "budget-apply": budgets.ApplyBudget(tenant=TENANT, budget=BUDGET),
+    "budget-page": budgets.BudgetPage(
+        budgets=(
+            budgets.BudgetView(
+                budget=BUDGET,
+                limit_pico_usd=12 * 10**12,
+                spent_pico_usd=2 * 10**12,
+                held_pico_usd=10**12,
+                free_pico_usd=9 * 10**12,
+                resets_at=AT,
+            ),
+        ),
+        next_cursor="tenant|month|acme",
+    ),
+    "balances-get": budgets.GetBalances(tenant=TENANT, scopes=SCOPES),
     "price-book": prices.PriceBook(
         version="2026-11-23",
         digest=DIGEST,

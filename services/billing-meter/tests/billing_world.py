@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from billing_meter.adapters.changes import LocalChanges
 from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import SHARED
 from billing_meter.app import load_book
 from billing_meter.ports import Deps
 from billing_meter.settings import HERE
 from contracts.deadletters import DeadLetter
+from contracts.message import Message
 from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, UsageSource
+from determinism import Clock
 from messaging.bus import Delivery
 from persistence.database import Database
 from persistence.dead_letter import DeadLetters
@@ -62,11 +65,28 @@ def delivery(message_id: str) -> Delivery:
     return Delivery("work.billing-meter.stable.usage.acme", message_id, "acme")
 
 
-def deps_on(database: Database) -> Deps:
+class Rung:
+    """Remembers the bells that were rung."""
+
+    def __init__(self) -> None:
+        self.rung: list[tuple[str, Message]] = []
+
+    async def announce(self, subject: str, message: Message) -> None:
+        self.rung.append((subject, message))
+
+
+def deps_on(database: Database, clock: Clock | None = None) -> Deps:
     """Return the handlers' dependencies on a database."""
     book = load_book(HERE / "prices.yaml")
-    clock = StillClock()
-    return Deps(SqlStore(database, clock), clock, book, compile_book(book))
+    clock = clock or StillClock()
+    return Deps(
+        store=SqlStore(database, clock),
+        clock=clock,
+        book=book,
+        prices=compile_book(book),
+        bells=Rung(),
+        changes=LocalChanges(),
+    )
 
 
 async def letters(database: Database) -> Sequence[DeadLetter]:

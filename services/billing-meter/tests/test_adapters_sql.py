@@ -3,13 +3,23 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from billing_world import batch, delivery, deps_on, letters, record
+from billing_world import NOW, batch, delivery, deps_on, letters, record
 from sqlalchemy import func, select
 
 from billing_meter import handlers
 from billing_meter.adapters.sql import ENTRY, LINE, ROLLUP
 from billing_meter.adapters.tables import MeterTable
 from billing_meter.ports import Deps
+from contracts.budgets import (
+    ApplyBudget,
+    Budget,
+    BudgetPeriod,
+    BudgetScope,
+    GetBalances,
+    LeaseRequest,
+    LeaseReturn,
+    ScopeKind,
+)
 from contracts.ledger import GetTaskCost, LedgerLine, ListLedger
 from contracts.usage import TokenUsage, UsageBatch, UsageRecord, UsageSource
 from faults import TransientFault
@@ -145,6 +155,74 @@ async def test_a_repeated_message_is_dropped_by_either_writer(
         await handlers.meter_usage(message, delivery("m1"), each)
     assert len(await lines(deps[0])) == 1
     await prove_sound(databases[0])
+
+
+async def test_two_meters_never_lend_the_same_money(
+    databases: tuple[Database, Database],
+) -> None:
+    """Requests, returns and usage at once on both: what is lent was free."""
+    deps = [deps_on(each) for each in databases]
+    scope = BudgetScope(kind=ScopeKind.TENANT, id="acme")
+    budget = Budget(scope=scope, period=BudgetPeriod.LIFETIME, limit_usd="0.001")
+    await handlers.apply_budget(ApplyBudget(tenant="acme", budget=budget), deps[0])
+    pico_usd = 10**8  # a tenth of the limit
+
+    async def lend(number: int) -> str | None:
+        request = LeaseRequest(
+            lease_id=f"lease_{number}",
+            tenant="acme",
+            instance="broker-1",
+            scopes=(scope,),
+            pico_usd_min=pico_usd,
+            pico_usd_wanted=pico_usd,
+            deadline=NOW,
+        )
+        reply = await handlers.lease(request, deps[number % 2])
+        return None if reply.grant is None else reply.grant.lease_id
+
+    async def use(number: int, lease_id: str) -> None:
+        tokens = TokenUsage(input_tokens=100)
+        used = record(f"attempt_{number}", usage=tokens, lease_id=lease_id)
+        await meter(deps[number % 2], f"m{number}", used)
+        message = LeaseReturn(
+            lease_id=lease_id,
+            tenant="acme",
+            instance="broker-1",
+            spent_pico_usd=100 * 150_000,
+            reserved_pico_usd=0,
+            attempts=1,
+        )
+        await handlers.return_lease(message, deps[(number + 1) % 2])
+
+    lent = [each for each in await asyncio.gather(*map(lend, range(24))) if each]
+    assert len(lent) == 10
+    await asyncio.gather(*(use(number, each) for number, each in enumerate(lent)))
+    page = await handlers.balances(GetBalances(tenant="acme", scopes=(scope,)), deps[1])
+    (left,) = page.budgets
+    assert (left.spent_pico_usd, left.held_pico_usd) == (10 * 100 * 150_000, 0)
+    await handlers.apply_budget(ApplyBudget(tenant="acme", budget=budget), deps[1])
+    again = await handlers.balances(
+        GetBalances(tenant="acme", scopes=(scope,)), deps[0]
+    )
+    assert again == page
+
+
+async def test_a_budget_put_while_usage_comes_counts_all_of_it(
+    databases: tuple[Database, Database],
+) -> None:
+    """No record falls between what was counted and what is counted from now on."""
+    deps = [deps_on(each) for each in databases]
+    scope = BudgetScope(kind=ScopeKind.TASK, id="task_1")
+    budget = Budget(scope=scope, period=BudgetPeriod.MONTH, limit_usd="1")
+    applied = ApplyBudget(tenant="acme", budget=budget)
+    for turn in range(5):
+        usage = (
+            meter(deps[n % 2], f"{turn}.{n}", record(f"attempt_{turn}_{n}"))
+            for n in range(6)
+        )
+        await asyncio.gather(*usage, handlers.apply_budget(applied, deps[turn % 2]))
+    page = await handlers.balances(GetBalances(tenant="acme", scopes=(scope,)), deps[0])
+    assert page.budgets[0].spent_pico_usd == 30 * (1000 * 150_000 + 100 * 600_000)
 
 
 async def test_pages_continue_on_either_replica(

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from contracts.subjects import (
+    BALANCES,
+    BUDGET_APPLY,
+    BUDGET_LIST,
     CANCEL_STEP,
     COMPLETE,
     EMPLOYEE_APPLY,
@@ -16,9 +19,12 @@ from contracts.subjects import (
     EMPLOYEE_LIST,
     EVENTS_DURABLE,
     EVT_STREAM,
+    LEASE,
+    LEASE_RETURN,
     LEDGER,
     MODELS,
     PRICES,
+    RECALL_ANY,
     RECONCILE,
     STEP,
     STEP_FINISHED,
@@ -87,6 +93,11 @@ ASKERS: Final[dict[Verb, tuple[Service, ...]]] = {
     TASK_COST: (Service.GATEWAY,),
     LEDGER: (Service.GATEWAY,),
     PRICES: (Service.GATEWAY, Service.AI_BROKER),
+    LEASE: (Service.AI_BROKER,),
+    LEASE_RETURN: (Service.AI_BROKER,),
+    BUDGET_APPLY: (Service.GATEWAY,),
+    BUDGET_LIST: (Service.GATEWAY,),
+    BALANCES: (Service.GATEWAY,),
     TENANTS: (Service.BOOTSTRAP,),
     RECONCILE: (Service.GATEWAY,),
 }
@@ -96,6 +107,7 @@ ANNOUNCES: Final[dict[Service, tuple[str, ...]]] = {
     Service.GATEWAY: ("evt.gateway.tenant.*",),
     Service.ORCHESTRATOR: ("evt.orchestrator.task.*.*",),
     Service.AGENT_RUNTIME: ("live.*.*",),
+    Service.BILLING_METER: (RECALL_ANY,),
 }
 """Bells and deltas; everyone may also ring for its own dead letters."""
 

@@ -137,6 +137,11 @@ MODELS = svc(Service.AI_BROKER, "models")
 TASK_COST = svc(Service.BILLING_METER, "task-cost")
 LEDGER = svc(Service.BILLING_METER, "ledger")
 PRICES = svc(Service.BILLING_METER, "prices")
+LEASE = svc(Service.BILLING_METER, "lease")
+LEASE_RETURN = svc(Service.BILLING_METER, "lease-return")
+BUDGET_APPLY = svc(Service.BILLING_METER, "budget-apply")
+BUDGET_LIST = svc(Service.BILLING_METER, "budget-list")
+BALANCES = svc(Service.BILLING_METER, "balances")
 TENANTS = svc(Service.GATEWAY, "tenants")
 RECONCILE = svc(Service.BOOTSTRAP, "reconcile")
 
@@ -162,6 +167,14 @@ def replay(service: Service) -> Verb:
 def cancel_completion(instance: str) -> str:
     """Return where one ai-broker replica hears that a caller gave up."""
     return f"svc.{Service.AI_BROKER}.{token(instance)}.cancel"
+
+
+def recall_leases(tenant: str) -> str:
+    """Return where every ai-broker replica hears that a tenant's slices are wanted."""
+    return f"svc.{Service.AI_BROKER}.every.recall.{token(tenant)}"
+
+
+RECALL_ANY = f"svc.{Service.AI_BROKER}.every.recall.*"
 
 
 def task_changed(tenant: str, task_id: str) -> str:

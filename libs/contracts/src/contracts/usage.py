@@ -14,6 +14,7 @@ from contracts.ids import (
     CompletionId,
     EmployeeName,
     MessageId,
+    Name,
     StepId,
     TaskId,
     TenantId,
@@ -99,6 +100,10 @@ class UsageRecord(Message):
     """The caller's end user, when given."""
     api_key_id: Token | None = None
     """The API key that the request came in by."""
+    team: Name | None = None
+    """The team of the caller or the employee."""
+    lease_id: Token | None = None
+    """The lease that the attempt was reserved under; see ``contracts.budgets``."""
     vendor: str
     """The catalogue's vendor name: ``openai``."""
     requested_model: str

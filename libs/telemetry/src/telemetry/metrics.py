@@ -38,6 +38,8 @@ _part = LabelGuard(16)
 _status = LabelGuard(16)
 _tool = LabelGuard(64)
 _account = LabelGuard(16)
+_kind = LabelGuard(8)
+_state = LabelGuard(8)
 
 
 def _http(*, method: str, route: str, status: int) -> Labels:
@@ -86,6 +88,18 @@ def _tool_call(*, tool: str, outcome: str) -> Labels:
 
 def _of_account(*, account: str) -> Labels:
     return {"account": _account(account)}
+
+
+def _of_kind(*, kind: str) -> Labels:
+    return {"kind": _kind(kind)}
+
+
+def _of_kind_and_state(*, kind: str, state: str) -> Labels:
+    return {"kind": _kind(kind), "state": _state(state)}
+
+
+def _of_nothing() -> Labels:
+    return {}
 
 
 def _of_subject(*, subject: str) -> Labels:
@@ -154,6 +168,19 @@ ledger_entries_total = Counter(
 ledger_pico_usd_total = Counter(
     "ledger_pico_usd_total", "Pico-USD debited, by account.", _of_account
 )
+budget_refusals_total = Counter(
+    "budget_refusals_total",
+    "Leases refused for want of money, by the kind of scope.",
+    _of_kind,
+)
+budget_pico_usd = Gauge(
+    "budget_pico_usd",
+    "Pico-USD of all budgets that are spent, held and free, by kind of scope.",
+    _of_kind_and_state,
+)
+cost_last_hour_pico_usd = Gauge(
+    "cost_last_hour_pico_usd", "What all attempts of the last hour cost.", _of_nothing
+)
 
 COUNTERS = (
     http_requests_total,
@@ -169,6 +196,7 @@ COUNTERS = (
     events_received_total,
     ledger_entries_total,
     ledger_pico_usd_total,
+    budget_refusals_total,
 )
 HISTOGRAMS = (
     http_request_duration_seconds,
@@ -178,7 +206,13 @@ HISTOGRAMS = (
     time_to_first_token_seconds,
     task_duration_seconds,
 )
-GAUGES = (outbox_backlog, requests_in_flight, streams_open)
+GAUGES = (
+    outbox_backlog,
+    requests_in_flight,
+    streams_open,
+    budget_pico_usd,
+    cost_last_hour_pico_usd,
+)
 
 
 def bind(meter: Meter | None) -> None:

@@ -21,6 +21,7 @@ CounterName = Literal[
     "ledger_pico_usd_total",
     "messages_resent_total",
     "events_received_total",
+    "budget_refusals_total",
 ]
 HistogramName = Literal[
     "http_request_duration_seconds",
@@ -34,6 +35,8 @@ GaugeName = Literal[
     "outbox_backlog",
     "requests_in_flight",
     "streams_open",
+    "budget_pico_usd",
+    "cost_last_hour_pico_usd",
 ]
 
 BUCKETS_S: Final = (

@@ -1,14 +1,17 @@
 """The composition root: names every adapter, opens, wires, closes."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
 
+from billing_meter.adapters.changes import LocalChanges
 from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import SHARED
 from billing_meter.entrypoints.http import checks
 from billing_meter.entrypoints.subscribers import subscriptions
+from billing_meter.handlers import keep_forever
 from billing_meter.ports import Deps
 from billing_meter.settings import Settings
 from contracts.prices import PriceBook
@@ -44,12 +47,15 @@ def compose(
         clock=clock,
         book=book,
         prices=compile_book(book),
+        bells=bus,
+        changes=LocalChanges(),
     )
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
     own = subscriptions(deps)
     keeping = housekeeping(Service.BILLING_METER, delivery, dispatcher(own))
     sink = StoreSink(Service.BILLING_METER, delivery, bus, clock)
-    runnable = Runnable(Service.BILLING_METER, (*own, *keeping), sink=sink)
+    loops = (partial(keep_forever, deps),)
+    runnable = Runnable(Service.BILLING_METER, (*own, *keeping), loops, sink=sink)
     return Composed(runnable, deps)
 
 

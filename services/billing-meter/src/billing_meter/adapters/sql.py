@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Table, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from billing_meter.adapters.book_sql import SqlBooks
 from billing_meter.adapters.tables import (
     SHARED,
     EntryRow,
@@ -79,6 +80,7 @@ class SqlWork:
     def __init__(self, conn: Connection, now: datetime) -> None:
         self._conn = conn
         self._now = now
+        self.books = SqlBooks(conn)
 
     def admit(self, message_id: str) -> bool:
         """Note a message; False when it was seen before."""

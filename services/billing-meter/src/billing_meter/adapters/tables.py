@@ -83,6 +83,91 @@ class TaskRollup(MeterTable, table=True):
     estimated_attempts: int
 
 
+class BudgetRow(MeterTable, table=True):
+    """A limit."""
+
+    __tablename__ = "budget"  # pyright: ignore[reportAssignmentType] -- SQLModel
+
+    tenant: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    scope_id: str = Field(primary_key=True)
+    period: str = Field(primary_key=True)
+    pico_usd: int = Field(sa_column=Column(BigInteger, nullable=False))
+    is_hard: bool
+    document: dict[str, Any] = Field(sa_column=Column(Json, nullable=False))
+
+
+class SpentRow(MeterTable, table=True):
+    """What was spent of a limit in one bucket of its time."""
+
+    __tablename__ = "budget_spent"  # pyright: ignore[reportAssignmentType] -- SQLModel
+
+    tenant: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    scope_id: str = Field(primary_key=True)
+    period: str = Field(primary_key=True)
+    bucket: datetime = Field(sa_column=Column(Instant, primary_key=True))
+    pico_usd: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class LeaseRow(MeterTable, table=True):
+    """A slice that a broker replica holds."""
+
+    __tablename__ = "budget_lease"  # pyright: ignore[reportAssignmentType] -- SQLModel
+    __table_args__ = (
+        Index("ix_budget_lease_tenant_state", "tenant", "state"),
+        Index("ix_budget_lease_ends_at", "ends_at"),
+    )
+
+    lease_id: str = Field(primary_key=True)
+    tenant: str
+    instance: str
+    state: str
+    granted: int = Field(sa_column=Column(BigInteger, nullable=False))
+    cap: int = Field(sa_column=Column(BigInteger, nullable=False))
+    seen: int = Field(sa_column=Column(BigInteger, nullable=False))
+    held: int = Field(sa_column=Column(BigInteger, nullable=False))
+    seen_attempts: int
+    told_attempts: int | None = None
+    is_hard: bool
+    granted_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    expires_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    ends_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+
+
+class LeaseScopeRow(MeterTable, table=True):
+    """One of the scopes that a lease holds its slice on."""
+
+    __tablename__ = "budget_lease_scope"  # pyright: ignore[reportAssignmentType] -- SQLModel
+    __table_args__ = (Index("ix_budget_lease_scope_of", "tenant", "kind", "scope_id"),)
+
+    lease_id: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    scope_id: str = Field(primary_key=True)
+    tenant: str
+
+
+class ChargeRow(MeterTable, table=True):
+    """What an attempt costs the scopes that it was made for."""
+
+    __tablename__ = "charge"  # pyright: ignore[reportAssignmentType] -- SQLModel
+    __table_args__ = (
+        Index("ix_charge_tenant_charged_at", "tenant", "charged_at"),
+        Index("ix_charge_charged_at", "charged_at"),
+    )
+
+    attempt_id: str = Field(primary_key=True)
+    tenant: str
+    team: str | None = None
+    employee: str | None = None
+    task_id: str | None = None
+    end_user: str | None = None
+    api_key_id: str | None = None
+    lease_id: str | None = None
+    charged_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    pico_usd: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 def line_values(posting: Posting, position: int) -> dict[str, object]:
     """Return the columns of a posting's line."""
     line = posting.line

@@ -1,9 +1,13 @@
 """Use cases: meter usage, and tell what things cost."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import assert_never
 
 import telemetry
+from billing_meter.domain import charges, leases
+from billing_meter.domain.charges import Change
+from billing_meter.domain.leases import Lease
 from billing_meter.domain.metering import (
     Post,
     Quarantine,
@@ -46,13 +50,16 @@ async def meter_usage(batch: UsageBatch, delivery: Delivery, deps: Deps) -> None
     def transaction(work: Work) -> list[tuple[UsageRecord, Verdict]]:
         if not work.admit(delivery.message_id):
             return []
-        return [
+        verdicts = [
             (record, _meter(record, batch, delivery, deps, work, now))
             for record in records
         ]
+        _charge(work, batch.tenant, verdicts)
+        return verdicts
 
     for record, verdict in await deps.store.run(transaction):
         _report(record, verdict)
+    deps.changes.ring()
 
 
 async def task_costs(request: GetTaskCost, deps: Deps) -> TaskCosts:
@@ -106,6 +113,50 @@ def _meter(
         case _:
             assert_never(verdict)
     return verdict
+
+
+def _charge(
+    work: Work, tenant: str, verdicts: Iterable[tuple[UsageRecord, Verdict]]
+) -> None:
+    """Count what was posted against limits and leases, each attempt once."""
+    costs = [
+        (record, verdict.postings[-1].line.pico_usd)
+        for record, verdict in verdicts
+        if isinstance(verdict, Post)
+    ]
+    if not costs:
+        return
+    books = work.books
+    books.share(tenant)
+    known = dict(books.charges([record.attempt_id for record, _ in costs]))
+    lent = _leases(work, tenant, (record.lease_id for record, _ in costs))
+    changes: list[Change] = []
+    for record, pico_usd in costs:
+        lease = lent.get(record.lease_id or "")
+        change = charges.change(record, pico_usd, known.get(record.attempt_id), lease)
+        known[record.attempt_id] = change.charge
+        changes.append(change)
+        if (lease := lent.get(change.charge.lease_id or "")) is not None:
+            lent[lease.lease_id] = leases.charge(
+                lease, change.pico_usd, is_new=change.is_new
+            )
+    books.put_charges(
+        {each.charge.attempt_id: each.charge for each in changes}.values()
+    )
+    for lease in lent.values():
+        books.save_lease(lease)
+    scopes = [scope for each in changes for scope in each.charge.scopes]
+    books.spend(charges.spending(books.limits(tenant, scopes), changes))
+
+
+def _leases(work: Work, tenant: str, ids: Iterable[str | None]) -> dict[str, Lease]:
+    # In one order in every writer, since each is locked until the commit.
+    found = [work.books.lease(each) for each in sorted({i for i in ids if i})]
+    return {
+        each.lease_id: each
+        for each in found
+        if each is not None and each.tenant == tenant
+    }
 
 
 def _letter(
