@@ -1,6 +1,7 @@
 """A connection to the sandbox without an SDK: what came is seen byte by byte."""
 
 import asyncio
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ class Line:
         """Send a body and read until the end, or as far as it goes."""
         got = bytearray()
         try:
-            async with self.control.post(path, json=body, headers=headers) as answer:
+            data = io.BytesIO(json.dumps(body).encode())
+            headers = {"content-type": "application/json", **headers}
+            async with self.control.post(path, data=data, headers=headers) as answer:
                 try:
                     async for part in answer.content.iter_any():
                         got += part

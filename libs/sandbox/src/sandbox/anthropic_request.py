@@ -1,26 +1,33 @@
 """Read and check a messages request as strictly as Anthropic does."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
+from sandbox.anthropic_content import (
+    THOUGHTS,
+    body_messages,
+    last_mark,
+    read_marks,
+    read_turns,
+)
 from sandbox.conversation import (
     Conversation,
-    Role,
+    Sight,
+    Thinking,
     Tool,
-    ToolCall,
     ToolMode,
-    Turn,
     require_paired_calls,
 )
 from sandbox.payload import (
-    Json,
     JsonObject,
     bad_request,
-    compact,
     list_of,
     object_of,
     text_of,
 )
+
+BUDGET_TOKENS_MIN: Final = 1024
 
 KNOWN: Final = frozenset(
     [
@@ -76,6 +83,8 @@ def parse_request(body: JsonObject) -> Conversation:
         message = "max_tokens: Field required, an integer of at least 1"
         raise bad_request(message, "max_tokens")
     turns = tuple(read_turns(body))
+    if "cache_control" in body:
+        turns = (*turns[:-1], replace(turns[-1], cache_ttl=read_marks(body)[-1]))
     require_paired_calls(turns)
     config = object_of(body.get("output_config"))
     form = object_of(config.get("format") or body.get("output_format"))
@@ -85,6 +94,7 @@ def parse_request(body: JsonObject) -> Conversation:
         message = "tool_choice.type: Input should be auto, any, tool or none"
         raise bad_request(message, "tool_choice")
     schema = form.get("schema")
+    marks = read_marks(body)
     stop = list_of(body.get("stop_sequences"))
     return Conversation(
         model=text_of(body.get("model")),
@@ -98,29 +108,11 @@ def parse_request(body: JsonObject) -> Conversation:
         stop=tuple(mark for each in stop if (mark := text_of(each))),
         stream=body.get("stream") is True,
         include_usage=True,
-        cache_asked='"cache_control"' in compact(body),
+        thinking=_thinking(body, is_forced=mode is ToolMode.REQUIRED),
+        service_tier="standard",
+        frame_ttl=last_mark(body.get("tools")),
+        cache_asked=bool(marks),
     )
-
-
-def read_turns(body: JsonObject) -> Iterator[Turn]:
-    """Read the system prompt and the messages; one turn per tool result."""
-    system = body.get("system")
-    if system is not None:
-        yield Turn(Role.SYSTEM, _text(system, "system")[0])
-    for at, each in enumerate(list_of(body.get("messages"))):
-        message = object_of(each)
-        role, content = text_of(message.get("role")), message.get("content")
-        if role not in ("user", "assistant") or (at == 0 and role != "user"):
-            text = f"messages.{at}.role: expected user or assistant, the first a user"
-            raise bad_request(text, "messages")
-        blocks = [object_of(block) for block in list_of(content)]
-        if not blocks and not text_of(content):
-            text = f"messages.{at}: all messages must have non-empty content"
-            raise bad_request(text, "messages")
-        if role == "assistant":
-            yield _assistant(content, blocks, at)
-        else:
-            yield from _user(content, blocks, at)
 
 
 def read_tools(body: JsonObject) -> Iterator[Tool]:
@@ -135,51 +127,61 @@ def read_tools(body: JsonObject) -> Iterator[Tool]:
         yield Tool(name, text_of(tool.get("description")), schema)
 
 
-def _assistant(content: Json, blocks: list[JsonObject], at: int) -> Turn:
-    calls: list[ToolCall] = []
-    for block in blocks:
-        if block.get("type") == "tool_use":
-            name, call_id = text_of(block.get("name")), text_of(block.get("id"))
-            calls.append(ToolCall(name, object_of(block.get("input")), call_id))
-    said: list[Json] = [b for b in blocks if b.get("type") == "text"]
-    text = _text(said if blocks else content, f"messages.{at}")[0]
-    return Turn(Role.ASSISTANT, text, tuple(calls))
+def _thinking(body: JsonObject, *, is_forced: bool) -> Thinking | None:
+    """
+    Read how to think, and what else may then be asked.
+
+    Raises:
+        RequestRefused: The budget, the temperature or the tool choice forbids it, or
+            the thought before the calls that are answered was not given back.
+    """
+    config = object_of(body.get("thinking"))
+    kind, budget = config.get("type"), config.get("budget_tokens")
+    tokens_max = body.get("max_tokens")
+    if kind in (None, "disabled"):
+        return None
+    if kind not in ("enabled", "adaptive"):
+        message = f"thinking.type: expected enabled, adaptive or disabled, not {kind}"
+        raise bad_request(message, "thinking")
+    if kind == "enabled":
+        if not isinstance(budget, int) or budget < BUDGET_TOKENS_MIN:
+            message = (
+                "thinking.enabled.budget_tokens: Input should be greater than or "
+                f"equal to {BUDGET_TOKENS_MIN}"
+            )
+            raise bad_request(message, "thinking")
+        if isinstance(tokens_max, int) and budget >= tokens_max:
+            message = "`max_tokens` must be greater than `thinking.budget_tokens`."
+            raise bad_request(message, "max_tokens")
+    if is_forced:
+        message = "Thinking may not be enabled when tool_choice forces tool use."
+        raise bad_request(message, "tool_choice")
+    if body.get("temperature") not in (None, 1):
+        message = "`temperature` may only be set to 1 when thinking is enabled."
+        raise bad_request(message, "temperature")
+    if kind == "enabled":
+        _require_thought(body)
+    omitted = config.get("display") == "omitted"
+    sight = Sight.OMITTED if omitted else Sight.SHOWN
+    return Thinking(sight, budget if isinstance(budget, int) else None)
 
 
-def _user(content: Json, blocks: list[JsonObject], at: int) -> Iterator[Turn]:
-    """Tool results come first, then what the user says."""
-    rest: list[Json] = []
-    for block in blocks:
-        if block.get("type") != "tool_result":
-            rest.append(block)
+def _require_thought(body: JsonObject) -> None:
+    """Check that calls being answered stand behind the thought that made them."""
+    messages = [object_of(each) for each in body_messages(body)]
+    for at in range(len(messages) - 1, -1, -1):
+        message = messages[at]
+        if message.get("role") != "assistant":
             continue
-        if rest:
-            text = f"messages.{at}: tool_result blocks must come before other content"
+        blocks = [object_of(each) for each in list_of(message.get("content"))]
+        kinds = [text_of(block.get("type")) for block in blocks]
+        if "tool_use" in kinds and kinds[0] not in THOUGHTS and at == len(messages) - 2:
+            text = (
+                f"messages.{at}.content.0.type: Expected `thinking` or "
+                f"`redacted_thinking`, but found `{kinds[0]}`. When `thinking` is "
+                "enabled, a final `assistant` message must start with a thinking "
+                "block (preceeding the lastmost set of `tool_use` and `tool_result` "
+                "blocks). To avoid this requirement, disable `thinking`."
+            )
             raise bad_request(text, "messages")
-        text, images = _text(block.get("content"), f"messages.{at}")
-        call_id, failed = text_of(block.get("tool_use_id")), block.get("is_error")
-        yield Turn(Role.TOOL, text, (), call_id, failed is True, images)
-    if rest or not blocks:
-        text, images = _text(rest if blocks else content, f"messages.{at}")
-        yield Turn(Role.USER, text, images=images)
-
-
-def _text(content: Json, path: str) -> tuple[str, int]:
-    """Return the text of a content and its number of images."""
-    if not isinstance(content, list):
-        return text_of(content), 0
-    texts: list[str] = []
-    images = 0
-    for each in content:
-        block = object_of(each)
-        match block.get("type"):
-            case "text":
-                texts.append(text_of(block.get("text")))
-            case "image":
-                images += 1
-            case "document":
-                texts.append(text_of(object_of(block.get("source")).get("data")))
-            case other:
-                message = f"{path}.content: Input tag '{other}' is not supported here"
-                raise bad_request(message, path)
-    return "\n".join(texts), images
+        return

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from sandbox import tokens
 from sandbox.anthropic_request import parse_request
-from sandbox.conversation import Conversation, Finish
+from sandbox.conversation import Conversation, Finish, Sight, Thought
 from sandbox.limits import Allowance
 from sandbox.payload import (
     Failure,
@@ -58,6 +57,8 @@ class AnthropicWire:
 
     name: str = "anthropic"
     models: tuple[str, ...] = MODELS
+    lowest_tier: str = "standard"
+    caches_by_itself: bool = False
 
     def too_long(self, prompt_tokens: int) -> Failure | None:
         """Refuse a prompt of more than ``WINDOW`` tokens."""
@@ -83,6 +84,8 @@ class AnthropicWire:
         """Write a ``message``."""
         answer = reply.answer
         content: list[Json] = []
+        if reply.thought:
+            content.append(_thought_block(reply.thought))
         if answer.text:
             content.append({"type": "text", "text": answer.text, "citations": None})
         for index, call in enumerate(answer.calls):
@@ -100,14 +103,14 @@ class AnthropicWire:
     def stream(self, reply: Reply) -> Iterator[Event]:
         """Write the events from ``message_start`` to ``message_stop``."""
         yield _opening(reply)
-        spent, block = reply.usage.reasoning_tokens, -1
-        for piece in tokens.pieces(reply.answer, spent, endless=reply.endless):
+        spent, block = reply.hidden_tokens, -1
+        for piece in reply.pieces():
             if piece.opens:
                 if block >= 0:
                     yield _event("content_block_stop", {"index": block}, spent)
                 block += 1
-                is_call = piece.kind is PieceKind.CALL_START
-                so_far = piece.tokens_so_far if is_call else spent
+                is_whole = piece.kind in (PieceKind.CALL_START, PieceKind.SEALED)
+                so_far = piece.tokens_so_far if is_whole else spent
                 start = _block(reply, piece)
                 opened: JsonObject = {"index": block, "content_block": start}
                 yield _event("content_block_start", opened, so_far)
@@ -189,14 +192,27 @@ def _opening(reply: Reply) -> Event:
     if told and reply.telling is Telling.LOOKALIKE:
         message["usage"] = {"input_tokens": told.input_tokens, "output_tokens": 0}
     elif told:
-        message["usage"] = _usage(replace(told, output_tokens=1))
+        message["usage"] = _usage(replace(told, output_tokens=1, reasoning_tokens=0))
     return _event("message_start", {"message": message}, 0, Stage.OPENING)
 
 
 def _block(reply: Reply, piece: Piece) -> JsonObject:
-    if piece.kind is PieceKind.CALL_START:
-        return {**_tool_use(reply, piece.call_index), "input": {}}
-    return {"type": "text", "text": ""}
+    match piece.kind:
+        case PieceKind.CALL_START:
+            return {**_tool_use(reply, piece.call_index), "input": {}}
+        case PieceKind.SEALED:
+            return {"type": "redacted_thinking", "data": piece.text}
+        case PieceKind.THINKING | PieceKind.SIGNATURE:
+            return {"type": "thinking", "thinking": "", "signature": ""}
+        case PieceKind.TEXT | PieceKind.CALL_ARGUMENTS:
+            return {"type": "text", "text": ""}
+
+
+def _thought_block(thought: Thought) -> JsonObject:
+    if thought.sight is Sight.REDACTED:
+        return {"type": "redacted_thinking", "data": thought.seal}
+    text = "" if thought.sight is Sight.OMITTED else thought.text
+    return {"type": "thinking", "thinking": text, "signature": thought.seal}
 
 
 def _delta(piece: Piece) -> JsonObject | None:
@@ -265,14 +281,19 @@ def _event(
 def _usage(usage: Usage) -> JsonObject:
     """Input tokens exclude what the cache read or wrote."""
     cached = usage.cache_read_tokens + usage.cache_write_tokens
-    return {
+    counts: JsonObject = {
         "input_tokens": usage.input_tokens - cached,
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cache_read_tokens,
         "cache_creation": {
-            "ephemeral_5m_input_tokens": usage.cache_write_tokens,
-            "ephemeral_1h_input_tokens": 0,
+            "ephemeral_5m_input_tokens": (
+                usage.cache_write_tokens - usage.cache_write_1h_tokens
+            ),
+            "ephemeral_1h_input_tokens": usage.cache_write_1h_tokens,
         },
         "output_tokens": usage.output_tokens,
         "service_tier": "standard",
     }
+    if usage.reasoning_tokens:
+        counts["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return counts

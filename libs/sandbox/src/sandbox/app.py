@@ -49,6 +49,7 @@ def make_application(vendor: Vendor) -> web.Application:
     router.add_get("/sandbox/ledger", control.ledger)
     router.add_delete("/sandbox/ledger", control.clear_ledger)
     router.add_put("/sandbox/faults", control.set_faults)
+    router.add_put("/sandbox/cache", control.set_cache)
     router.add_put("/sandbox/latency", control.set_latency)
     return application
 

@@ -40,6 +40,7 @@ class CallRecord:
     told: Usage | None = None
     usage_reported: bool = False
     output_tokens: int = 0
+    service_tier: str = ""
 
     def row(self, sequence: int, now: float) -> Row:
         """Close the record."""
@@ -54,11 +55,13 @@ class CallRecord:
             end_state=self.end_state,
             fault=self.fault,
             usage_reported=self.usage_reported,
+            service_tier=self.service_tier,
             reported=self.told if self.usage_reported else None,
             input_tokens=self.usage.input_tokens,
             output_tokens=self.output_tokens,
             cache_read_tokens=self.usage.cache_read_tokens,
             cache_write_tokens=self.usage.cache_write_tokens,
+            cache_write_1h_tokens=self.usage.cache_write_1h_tokens,
             reasoning_tokens=min(self.usage.reasoning_tokens, self.output_tokens),
             started_at=self.started_at,
             ended_at=now,

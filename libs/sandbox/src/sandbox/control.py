@@ -64,6 +64,18 @@ class Control:
         self.vendor.faults.replace(rules)
         return json_reply({"rules": len(rules)})
 
+    async def set_cache(self, request: web.Request) -> web.Response:
+        """``PUT /sandbox/cache``: ``{"enabled": true}``."""
+        try:
+            enabled = parse_object(await request.read()).get("enabled")
+            if not isinstance(enabled, bool):
+                text = "'enabled' must be true or false"
+                raise bad_request(text)
+        except RequestRefused as refused:
+            return _refusal(refused)
+        self.vendor.cache.enabled = enabled
+        return json_reply({"enabled": enabled})
+
     async def set_latency(self, request: web.Request) -> web.Response:
         """``PUT /sandbox/latency``: ``{"latency_ms": 0, "token_ms": 0}``."""
         try:

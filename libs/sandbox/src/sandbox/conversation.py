@@ -33,6 +33,32 @@ class Finish(StrEnum):
     REFUSED = "refused"
 
 
+class Sight(StrEnum):
+    """What the caller sees of a thought; plain has no seal, as lookalikes do it."""
+
+    SHOWN = "shown"
+    OMITTED = "omitted"
+    REDACTED = "redacted"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """The wish to think before the answer, in at most so many tokens."""
+
+    sight: Sight
+    tokens_max: int | None = None
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What was thought before an answer; ``seal`` proves it when it is given back."""
+
+    text: str
+    seal: str
+    sight: Sight
+
+
 @dataclass(frozen=True)
 class ToolCall:
     """One call of a tool; ``call_id`` is empty until a protocol names it."""
@@ -48,7 +74,9 @@ class Turn:
     One line of the transcript.
 
     ``calls`` belong to an assistant's turn; ``call_id`` and ``failed`` to a
-    tool's result; ``images`` counts pictures, which the brain cannot see.
+    tool's result; ``images`` and ``pages`` (of PDFs) are counted, for the brain
+    cannot see them; ``thinking`` is an assistant's, given back while its calls are
+    answered; ``cache_ttl`` marks the end of a prefix to be cached (5m or 1h).
     """
 
     role: Role
@@ -57,6 +85,9 @@ class Turn:
     call_id: str = ""
     failed: bool = False
     images: int = 0
+    pages: int = 0
+    thinking: str = ""
+    cache_ttl: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +106,8 @@ class Conversation:
 
     ``answer_schema`` is the JSON Schema that the final text must satisfy;
     ``json_only`` asks for some JSON object; ``tokens_max`` bounds the answer;
-    ``cache_asked`` says that the caller marked a prefix to be cached.
+    ``cache_asked`` says that the caller marked a prefix to be cached, ``frame_ttl``
+    for how long its tools; ``logprobs`` is the number of alternatives per token.
     """
 
     model: str
@@ -92,7 +124,12 @@ class Conversation:
     include_usage: bool = False
     obfuscate: bool = False
     reasoning_effort: str | None = None
+    thinking: Thinking | None = None
     cache_asked: bool = False
+    frame_ttl: str = ""
+    logprobs: int | None = None
+    service_tier: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

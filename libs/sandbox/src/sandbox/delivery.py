@@ -11,7 +11,7 @@ from sandbox.dress import dress, dress_whole, slices, split_badly, spoil
 from sandbox.faults import NO_FAULT, Behaviour, Disturbance, Dress, Fault, Point
 from sandbox.ledger import EndState
 from sandbox.payload import JsonObject, compact
-from sandbox.tokens import pieces
+from sandbox.tokens import PieceKind
 from sandbox.wire import Reply, Stage, Wire
 from sandbox.world import World
 
@@ -137,8 +137,8 @@ async def _deliver_endless(delivery: Delivery, reply: Reply) -> web.StreamRespon
     head, _, _ = compact(body).partition(_MARK)
     response = await _open(delivery, "application/json", None)
     await response.write(head.encode())
-    spoken = pieces(reply.answer, reply.usage.reasoning_tokens, endless=True)
-    for number, piece in enumerate(spoken):
+    said = (piece for piece in reply.pieces() if piece.kind is PieceKind.TEXT)
+    for number, piece in enumerate(said):
         if number >= delivery.behaviour.after_events:
             break
         await _pace(delivery, piece.tokens_so_far)

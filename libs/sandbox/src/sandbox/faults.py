@@ -80,6 +80,7 @@ class Behaviour:
     telling: Telling = Telling.TRUE
     dress: Dress = Dress.PLAIN
     oddity: Oddity | None = None
+    lowers_tier: bool = False
     hints: tuple[Hint, ...] = ()
     after_events: int = 1
     delay_ms: int = 0
@@ -155,6 +156,7 @@ BEHAVIOURS: Final = {
     "usage_twice": Behaviour(telling=Telling.TWICE),
     "usage_lookalike": Behaviour(telling=Telling.LOOKALIKE),
     "usage_null_choices": Behaviour(telling=Telling.NULL_CHOICES),
+    "tier_lowered": Behaviour(lowers_tier=True),
     "empty": Behaviour(oddity=Oddity.EMPTY),
     "refused": Behaviour(oddity=Oddity.REFUSED),
     "endless": Behaviour(

@@ -57,6 +57,8 @@ class Row:
     started_at: float
     ended_at: float
     reported: Usage | None = None
+    cache_write_1h_tokens: int = 0
+    service_tier: str = ""
 
 
 class Ledger:

@@ -36,6 +36,7 @@ def tell(usage: Usage, telling: Telling, percent: int) -> Usage | None:
                 output_tokens=usage.output_tokens * percent // 100,
                 cache_read_tokens=usage.cache_read_tokens * percent // 100,
                 cache_write_tokens=usage.cache_write_tokens * percent // 100,
+                cache_write_1h_tokens=usage.cache_write_1h_tokens * percent // 100,
                 reasoning_tokens=usage.reasoning_tokens * percent // 100,
             )
         case Telling.TRUE | Telling.TWICE | Telling.LOOKALIKE | Telling.NULL_CHOICES:

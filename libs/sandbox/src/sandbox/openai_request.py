@@ -1,19 +1,22 @@
 """Read and check a chat-completions request as strictly as OpenAI does."""
 
-import json
 from typing import Final
 
 from sandbox.conversation import (
     Conversation,
-    Role,
+    Sight,
+    Thinking,
     Tool,
-    ToolCall,
     ToolMode,
-    Turn,
     require_paired_calls,
 )
+from sandbox.openai_content import read_turn
 from sandbox.payload import Json, JsonObject, bad_request, list_of, object_of, text_of
 
+REASONER: Final = "sandbox-reasoner"
+"""Thinks unseen, as much as the effort says; takes what OpenAI's reasoners take."""
+OPEN_REASONER: Final = "sandbox-open-reasoner"
+"""Shows its thinking as ``reasoning_content``, as DeepSeek and lookalikes do."""
 KNOWN: Final = frozenset(
     [
         "messages",
@@ -55,13 +58,10 @@ KNOWN: Final = frozenset(
         "web_search_options",
     ]
 )
-_ROLES: Final = {
-    "system": Role.SYSTEM,
-    "developer": Role.SYSTEM,
-    "user": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "tool": Role.TOOL,
-}
+TIERS: Final = ("auto", "default", "flex", "priority")
+STOPS_MAX: Final = 4
+TOP_LOGPROBS_MAX: Final = 20
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _MODES: Final = {
     "auto": ToolMode.AUTO,
     "none": ToolMode.NONE,
@@ -87,18 +87,20 @@ def parse_request(body: JsonObject) -> Conversation:
     if body.get("n") not in (None, 1):
         message = "The sandbox gives one choice: 'n' must be 1."
         raise bad_request(message, "n")
-    turns = tuple(_turn(object_of(each), at) for at, each in enumerate(messages))
+    turns = tuple(read_turn(object_of(each), at) for at, each in enumerate(messages))
     require_paired_calls(turns)
     form = object_of(body.get("response_format"))
     mode, forced = _tool_choice(body.get("tool_choice"))
     options = object_of(body.get("stream_options"))
-    stop = body.get("stop")
+    stop = _stop(body)
     stream = body.get("stream") is True
     if options and not stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is on."
         raise bad_request(message, "stream_options")
+    model = text_of(body.get("model"))
+    effort = _effort(body, model)
     return Conversation(
-        model=text_of(body.get("model")),
+        model=model,
         turns=turns,
         tools=tuple(_tool(object_of(each)) for each in list_of(body.get("tools"))),
         tool_mode=mode,
@@ -107,62 +109,82 @@ def parse_request(body: JsonObject) -> Conversation:
         answer_schema=_answer_schema(form),
         json_only=form.get("type") == "json_object",
         tokens_max=_tokens_max(body),
-        stop=(stop,)
-        if isinstance(stop, str)
-        else tuple(mark for each in list_of(stop) if (mark := text_of(each))),
+        stop=stop,
         stream=stream,
         include_usage=options.get("include_usage") is True,
         obfuscate=stream and options.get("include_obfuscation") is not False,
-        reasoning_effort=text_of(body.get("reasoning_effort")) or None,
+        reasoning_effort=effort,
+        thinking=_thinking(model, effort),
+        logprobs=_logprobs(body),
+        service_tier=_tier(body),
+        seed=seed if isinstance(seed := body.get("seed"), int) else None,
     )
 
 
-def _turn(message: JsonObject, at: int) -> Turn:
-    name = text_of(message.get("role"))
-    role = _ROLES.get(name)
-    if role is None:
-        text = f"Invalid value: '{name}'. Supported roles are: {', '.join(_ROLES)}."
-        raise bad_request(text, f"messages[{at}].role")
-    text, images = _content(message.get("content"), at)
-    calls = tuple(
-        _call(object_of(each), at) for each in list_of(message.get("tool_calls"))
-    )
-    if message.get("content") is None and not calls:
-        text = "Invalid value for 'content': expected a string, got null."
-        raise bad_request(text, f"messages[{at}].content")
-    return Turn(role, text, calls, text_of(message.get("tool_call_id")), images=images)
+def _stop(body: JsonObject) -> tuple[str, ...]:
+    stop = body.get("stop")
+    marks = (stop,) if isinstance(stop, str) else tuple(map(text_of, list_of(stop)))
+    if len(marks) > STOPS_MAX or not all(marks):
+        message = f"Invalid 'stop': expected up to {STOPS_MAX} non-empty strings."
+        raise bad_request(message, "stop")
+    return marks
 
 
-def _content(content: Json, at: int) -> tuple[str, int]:
-    """Return the text of a content and its number of images."""
-    if not isinstance(content, list):
-        return text_of(content), 0
-    texts: list[str] = []
-    images = 0
-    for each in content:
-        part = object_of(each)
-        match part.get("type"):
-            case "text" | "refusal":
-                texts.append(text_of(part.get("text") or part.get("refusal")))
-            case "image_url":
-                images += 1
-            case other:
-                message = f"Invalid content part type: {other}"
-                raise bad_request(message, f"messages[{at}].content")
-    return "\n".join(texts), images
+def _logprobs(body: JsonObject) -> int | None:
+    top = body.get("top_logprobs")
+    if body.get("logprobs") is not True:
+        if top:
+            message = "The 'top_logprobs' parameter needs 'logprobs': true."
+            raise bad_request(message, "top_logprobs")
+        return None
+    if top is not None and not (isinstance(top, int) and 0 <= top <= TOP_LOGPROBS_MAX):
+        message = f"Invalid 'top_logprobs': expected 0 to {TOP_LOGPROBS_MAX}."
+        raise bad_request(message, "top_logprobs")
+    return top or 0
 
 
-def _call(call: JsonObject, at: int) -> ToolCall:
-    function = object_of(call.get("function"))
-    call_id, name = text_of(call.get("id")), text_of(function.get("name"))
-    if not call_id or not name:
-        message = "A tool call needs an 'id' and a 'function.name'."
-        raise bad_request(message, f"messages[{at}].tool_calls")
-    try:
-        arguments: Json = json.loads(text_of(function.get("arguments")) or "{}")
-    except ValueError:
-        arguments = {}
-    return ToolCall(name, object_of(arguments), call_id)
+def _tier(body: JsonObject) -> str:
+    """Return the tier that the answer is billed by."""
+    tier = text_of(body.get("service_tier"), "auto")
+    if tier not in TIERS:
+        message = f"Invalid 'service_tier': use one of {', '.join(TIERS)}."
+        raise bad_request(message, "service_tier")
+    return "default" if tier == "auto" else tier
+
+
+def _effort(body: JsonObject, model: str) -> str | None:
+    """Return the effort asked for; a reasoner has one of its own, and its limits."""
+    effort = text_of(body.get("reasoning_effort")) or None
+    if effort is not None and effort not in EFFORTS:
+        message = (
+            f"Invalid value: '{effort}'. Supported values are: {', '.join(EFFORTS)}."
+        )
+        raise bad_request(message, "reasoning_effort")
+    if model != REASONER:
+        return effort
+    for name, instead in (
+        ("max_tokens", "Use 'max_completion_tokens' instead."),
+        ("logprobs", "Leave it out."),
+    ):
+        if body.get(name):
+            message = (
+                f"Unsupported parameter: '{name}' is not supported with this model. "
+                f"{instead}"
+            )
+            raise bad_request(message, name)
+    if body.get("temperature") not in (None, 1):
+        message = (
+            "Unsupported value: 'temperature' does not support this value with this "
+            "model. Only the default (1) value is supported."
+        )
+        raise bad_request(message, "temperature")
+    return effort or "medium"
+
+
+def _thinking(model: str, effort: str | None) -> Thinking | None:
+    if model != OPEN_REASONER or effort == "none":
+        return None
+    return Thinking(Sight.PLAIN)
 
 
 def _tool(tool: JsonObject) -> Tool:

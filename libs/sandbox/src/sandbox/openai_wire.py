@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sandbox import tokens
 from sandbox.conversation import Conversation, Finish
 from sandbox.limits import Allowance
-from sandbox.openai_request import parse_request
-from sandbox.payload import Failure, FailureKind, Json, JsonObject, compact
+from sandbox.openai_logprobs import logprobs
+from sandbox.openai_request import OPEN_REASONER, REASONER, parse_request
+from sandbox.payload import Failure, FailureKind, Json, JsonObject, compact, text_of
 from sandbox.tokens import Piece, PieceKind
 from sandbox.wire import Event, Reply, Stage, Telling, Usage
 
-MODELS: Final = ("sandbox-small", "sandbox-large")
+MODELS: Final = ("sandbox-small", "sandbox-large", REASONER, OPEN_REASONER)
 WINDOW: Final = 128_000
 CREATED: Final = 1_767_225_600
 _FINISH: Final = {
@@ -54,6 +54,8 @@ class OpenAIWire:
 
     name: str = "openai"
     models: tuple[str, ...] = MODELS
+    lowest_tier: str = "default"
+    caches_by_itself: bool = True
 
     def too_long(self, prompt_tokens: int) -> Failure | None:
         """Refuse a prompt of more than ``WINDOW`` tokens."""
@@ -84,6 +86,8 @@ class OpenAIWire:
             "refusal": None,
             "annotations": [],
         }
+        if reply.thought:
+            message["reasoning_content"] = reply.thought.text
         if answer.calls:
             message["tool_calls"] = [
                 {
@@ -102,7 +106,7 @@ class OpenAIWire:
                 {
                     "index": 0,
                     "message": message,
-                    "logprobs": None,
+                    "logprobs": _logprobs(reply, answer.text),
                     "finish_reason": _FINISH[answer.finish],
                 }
             ],
@@ -114,9 +118,9 @@ class OpenAIWire:
         chunks, answer = _Chunks(reply), reply.answer
         opening: JsonObject = {"role": "assistant", "refusal": None}
         opening["content"] = None if answer.calls and not answer.text else ""
-        spent = reply.usage.reasoning_tokens
+        spent = reply.hidden_tokens
         yield chunks.one(opening, spent, Stage.OPENING)
-        for piece in tokens.pieces(answer, spent, endless=reply.endless):
+        for piece in reply.pieces():
             spent = piece.tokens_so_far
             yield chunks.one(_delta(reply, piece), spent)
         finish = _FINISH[answer.finish]
@@ -189,14 +193,22 @@ def call_id(reply: Reply, index: int) -> str:
 
 
 def _head(reply: Reply, kind: str) -> JsonObject:
+    seed = reply.conversation.seed
     return {
         "id": f"chatcmpl-{reply.request_id.removeprefix('req_')}",
         "object": kind,
         "created": reply.created,
         "model": reply.conversation.model,
-        "service_tier": "default",
-        "system_fingerprint": "sandbox",
+        "service_tier": reply.conversation.service_tier,
+        "system_fingerprint": "sandbox" if seed is None else f"sandbox_{seed}",
     }
+
+
+def _logprobs(reply: Reply, text: str) -> JsonObject | None:
+    alternatives = reply.conversation.logprobs
+    if alternatives is None or not text:
+        return None
+    return logprobs(text, alternatives)
 
 
 class _Chunks:
@@ -218,7 +230,7 @@ class _Chunks:
         choice: JsonObject = {
             "index": 0,
             "delta": delta,
-            "logprobs": None,
+            "logprobs": _logprobs(self._reply, text_of(delta.get("content"))),
             "finish_reason": finish,
         }
         body: JsonObject = {**self.head, "choices": [choice]}

@@ -2,10 +2,10 @@
 The sandbox's tokenizer: four UTF-8 bytes are a token.
 
 A text of n bytes is ceil(n / 4) tokens. A turn adds 4 (its role and frame), a
-tool on offer 8, a tool call 8, an image 85. A request costs the sum over its
-turns, its tools (name, description, schema) and its answer schema. An answer
-costs its text, its calls (name and argument text) and, when the caller sets a
-reasoning effort, a fixed number of reasoning tokens. The same request and
+tool on offer 8, a tool call 8, an image 85, a page of a PDF 1500. A request costs
+the sum over its turns, its tools (name, description, schema) and its answer schema.
+An answer costs its text, its calls (name and argument text), its thought and, where
+thinking stays unseen, a number of tokens by the effort asked. The same request and
 answer therefore cost the same on both protocols, for ever.
 """
 
@@ -16,7 +16,16 @@ from enum import StrEnum
 from itertools import count as numbers
 from typing import Final
 
-from sandbox.conversation import Answer, Conversation, Finish, Tool, ToolCall, Turn
+from sandbox.conversation import (
+    Answer,
+    Conversation,
+    Finish,
+    Sight,
+    Thought,
+    Tool,
+    ToolCall,
+    Turn,
+)
 from sandbox.payload import compact
 
 BYTES_PER_TOKEN: Final = 4
@@ -24,12 +33,14 @@ TURN_TOKENS: Final = 4
 TOOL_TOKENS: Final = 8
 CALL_TOKENS: Final = 8
 IMAGE_TOKENS: Final = 85
+PAGE_TOKENS: Final = 1500
 REASONING_TOKENS: Final = {
     "minimal": 8,
     "low": 32,
     "medium": 128,
     "high": 512,
     "xhigh": 1024,
+    "max": 2048,
 }
 PIECE_CHARS_MIN: Final = 12
 
@@ -68,7 +79,9 @@ def count(text: str) -> int:
 def count_turn(turn: Turn) -> int:
     """Return the tokens of one turn with its calls and images."""
     calls = sum(count_call(call) for call in turn.calls)
-    return TURN_TOKENS + count(turn.text) + calls + IMAGE_TOKENS * turn.images
+    said = count(turn.text) + count(turn.thinking)
+    seen = IMAGE_TOKENS * turn.images + PAGE_TOKENS * turn.pages
+    return TURN_TOKENS + said + calls + seen
 
 
 def count_call(call: ToolCall) -> int:
@@ -89,8 +102,10 @@ def count_input(conversation: Conversation) -> int:
     return count_frame(conversation) + turns
 
 
-def count_reasoning(conversation: Conversation) -> int:
-    """Return the reasoning tokens that the asked effort costs."""
+def count_reasoning(conversation: Conversation, thought: Thought | None) -> int:
+    """Return the tokens of the thought, or those that the asked effort costs."""
+    if thought is not None:
+        return count(thought.text)
     return REASONING_TOKENS.get(conversation.reasoning_effort or "", 0)
 
 
@@ -100,10 +115,10 @@ def count_output(answer: Answer, reasoning: int) -> int:
 
 
 def cut_to_length(
-    answer: Answer, tokens_max: int | None, stop: tuple[str, ...]
+    answer: Answer, tokens_max: int | None, stop: tuple[str, ...], reasoning: int = 0
 ) -> Answer:
     """
-    Apply stop sequences, then the length limit.
+    Apply stop sequences, then the length limit, of which reasoning takes its part.
 
     A text is cut at the byte; a tool call that does not fit is left out whole.
     """
@@ -111,11 +126,12 @@ def cut_to_length(
     if found:
         at, mark = min(found)
         answer = Answer(answer.text[:at], (), Finish.STOP_SEQUENCE, mark)
-    if tokens_max is None or count_output(answer, 0) <= tokens_max:
+    if tokens_max is None or count_output(answer, reasoning) <= tokens_max:
         return answer
-    data = answer.text.encode()[: tokens_max * BYTES_PER_TOKEN]
+    left = max(tokens_max - reasoning, 0)
+    data = answer.text.encode()[: left * BYTES_PER_TOKEN]
     text = data.decode(errors="ignore")
-    left = tokens_max - count(text)
+    left -= count(text)
     kept: list[ToolCall] = []
     for call in answer.calls:
         left -= count_call(call)
@@ -125,14 +141,22 @@ def cut_to_length(
     return replace(answer, text=text, calls=tuple(kept), finish=Finish.LENGTH)
 
 
-def pieces(answer: Answer, spent: int, *, endless: bool = False) -> Iterator[Piece]:
+def pieces(
+    answer: Answer,
+    reasoning: int,
+    thought: Thought | None = None,
+    *,
+    endless: bool = False,
+) -> Iterator[Piece]:
     """
     Split an answer for streaming; the last piece's count is the whole's.
 
-    ``spent`` tokens went into thinking before. An endless answer says its text again
-    and again, numbered, until the reader stops.
+    ``reasoning`` tokens went into the thought, seen or not. An endless answer says
+    its text again and again, numbered, until the reader stops.
     """
-    sent = 0
+    if thought is not None:
+        yield from _thought_pieces(thought, reasoning)
+    spent, sent = reasoning, 0
     said = _for_ever(answer.text) if endless else split(answer.text)
     for text in said:
         opens = not sent
@@ -149,6 +173,20 @@ def pieces(answer: Answer, spent: int, *, endless: bool = False) -> Iterator[Pie
             so_far = start + -(-sent // BYTES_PER_TOKEN)
             yield Piece(PieceKind.CALL_ARGUMENTS, text, index, so_far)
         done += count_call(call)
+
+
+def _thought_pieces(thought: Thought, reasoning: int) -> Iterator[Piece]:
+    if thought.sight is Sight.REDACTED:
+        yield Piece(PieceKind.SEALED, thought.seal, 0, reasoning, opens=True)
+        return
+    sent = 0
+    for text in split(thought.text) if thought.sight is not Sight.OMITTED else [""]:
+        opens = not sent
+        sent += len(text.encode())
+        so_far = min(-(-sent // BYTES_PER_TOKEN), reasoning)
+        yield Piece(PieceKind.THINKING, text, 0, so_far, opens)
+    if thought.sight is not Sight.PLAIN:
+        yield Piece(PieceKind.SIGNATURE, thought.seal, 0, reasoning)
 
 
 def split(text: str) -> Iterator[str]:

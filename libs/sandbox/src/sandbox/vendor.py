@@ -6,12 +6,12 @@ from typing import Final
 
 from aiohttp import web
 
-from sandbox import brain, oddities, tokens
+from sandbox import tokens
 from sandbox.anthropic_wire import AnthropicWire
 from sandbox.call import CallRecord, Latency
 from sandbox.conversation import Conversation
 from sandbox.delivery import Delivery, deliver
-from sandbox.faults import NO_FAULT, Fault, Oddity
+from sandbox.faults import Fault
 from sandbox.ledger import EndState, Ledger
 from sandbox.limits import Limits
 from sandbox.openai_wire import OpenAIWire
@@ -25,8 +25,9 @@ from sandbox.payload import (
     parse_object,
 )
 from sandbox.prefix_cache import PrefixCache
+from sandbox.replies import Asked, make_reply
 from sandbox.rules import Rules
-from sandbox.wire import Reply, Usage, Wire
+from sandbox.wire import Wire
 from sandbox.world import World
 
 OPENAI: Final = OpenAIWire()
@@ -149,7 +150,8 @@ class Vendor:
             raise RequestRefused(
                 Failure(FailureKind.RATE_LIMITED, text, headers=headers)
             )
-        reply = self._think(key, wire, conversation, record, prompt, fault)
+        asked = Asked(wire, key, conversation, prompt, fault)
+        reply = make_reply(asked, record, self.cache)
         delivery = Delivery(
             request=request,
             wire=wire,
@@ -191,45 +193,6 @@ class Vendor:
         record.model, record.stream = conversation.model, conversation.stream
         require_model(wire, conversation.model)
         return conversation
-
-    def _think(
-        self,
-        key: str,
-        wire: Wire,
-        conversation: Conversation,
-        record: CallRecord,
-        prompt: int,
-        fault: Fault | None,
-    ) -> Reply:
-        behaviour = fault.behaviour if fault else NO_FAULT
-        answer = brain.answer(conversation)
-        if behaviour.oddity:
-            answer = oddities.other_answer(answer, behaviour.oddity)
-        answer = tokens.cut_to_length(
-            answer, conversation.tokens_max, conversation.stop
-        )
-        reasoning = tokens.count_reasoning(conversation)
-        read, written = self.cache.look_up(key, conversation)
-        if wire is OPENAI:
-            written = 0  # caching is automatic there, and writing is not billed
-        elif not conversation.cache_asked:
-            read = written = 0
-        spent = tokens.count_output(answer, reasoning)
-        record.usage = Usage(prompt, spent, read, written, reasoning)
-        told = record.usage
-        if fault:
-            told = oddities.tell(told, behaviour.telling, fault.percent)
-        record.told = told
-        return Reply(
-            request_id=record.request_id,
-            created=int(record.started_at),
-            conversation=conversation,
-            answer=answer,
-            usage=record.usage,
-            told=told,
-            telling=behaviour.telling,
-            endless=behaviour.oddity is Oddity.ENDLESS,
-        )
 
     def _latency_of(self, request: web.Request) -> Latency:
         """Take the latency in force, the first token's overruled by a header."""

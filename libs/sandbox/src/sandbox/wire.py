@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from sandbox.conversation import Answer, Conversation
+from sandbox import tokens
+from sandbox.conversation import Answer, Conversation, Thought
 from sandbox.limits import Allowance
 from sandbox.payload import Failure, Json, JsonObject
 
@@ -36,13 +37,15 @@ class Usage:
     Token counts of one call, as billed.
 
     ``input_tokens`` is the whole prompt; ``cache_read`` and ``cache_write`` are
-    parts of it; ``reasoning_tokens`` is a part of ``output_tokens``.
+    parts of it, ``cache_write_1h`` is a part of the latter; ``reasoning_tokens`` is
+    a part of ``output_tokens``.
     """
 
     input_tokens: int
     output_tokens: int
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
 
 
@@ -61,8 +64,19 @@ class Reply:
     answer: Answer
     usage: Usage
     told: Usage | None
+    thought: Thought | None = None
     telling: Telling = Telling.TRUE
     endless: bool = False
+
+    def pieces(self) -> Iterator[tokens.Piece]:
+        """Split thought and answer for streaming."""
+        reasoning = self.usage.reasoning_tokens
+        return tokens.pieces(self.answer, reasoning, self.thought, endless=self.endless)
+
+    @property
+    def hidden_tokens(self) -> int:
+        """The reasoning tokens that are spent before the first piece is seen."""
+        return 0 if self.thought else self.usage.reasoning_tokens
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,16 @@ class Wire(Protocol):
     @property
     def models(self) -> tuple[str, ...]:
         """The models on offer."""
+        ...
+
+    @property
+    def lowest_tier(self) -> str:
+        """The service tier of who asks for none."""
+        ...
+
+    @property
+    def caches_by_itself(self) -> bool:
+        """Prefixes are cached without being marked, and writing them is free."""
         ...
 
     def too_long(self, prompt_tokens: int) -> Failure | None:
