@@ -15,6 +15,7 @@ from sandbox.control import Control
 from sandbox.ledger import Ledger
 from sandbox.limits import Limits
 from sandbox.prefix_cache import PrefixCache
+from sandbox.reports import Reports
 from sandbox.settings import Settings
 from sandbox.vendor import Vendor
 
@@ -37,12 +38,18 @@ def make_vendor(settings: Settings) -> Vendor:
 def make_application(vendor: Vendor) -> web.Application:
     """Wire the routes."""
     application = web.Application(client_max_size=BODY_BYTES_MAX)
-    control, router = Control(vendor), application.router
+    control, reports = Control(vendor), Reports(vendor)
+    router = application.router
     router.add_post("/v1/chat/completions", vendor.chat_completions)
+    router.add_post("/v1/embeddings", vendor.embeddings)
     router.add_post("/v1/messages", vendor.messages)
     router.add_post("/v1/messages/count_tokens", vendor.count_tokens)
     router.add_get("/v1/models", vendor.list_models)
     router.add_get("/v1/models/{model}", vendor.show_model)
+    usage = "/v1/organization/usage"
+    router.add_get(f"{usage}/completions", reports.completions)
+    router.add_get(f"{usage}/embeddings", reports.embeddings)
+    router.add_get("/v1/organizations/usage_report/messages", reports.messages)
     router.add_route("*", "/v1/{rest:.*}", vendor.unknown)
     router.add_get("/health", control.health)
     router.add_get("/sandbox/open", control.open_calls)
@@ -50,6 +57,7 @@ def make_application(vendor: Vendor) -> web.Application:
     router.add_delete("/sandbox/ledger", control.clear_ledger)
     router.add_put("/sandbox/faults", control.set_faults)
     router.add_put("/sandbox/cache", control.set_cache)
+    router.add_put("/sandbox/limits", control.set_limits)
     router.add_put("/sandbox/latency", control.set_latency)
     return application
 

@@ -8,7 +8,7 @@ byte, a fault, the client hanging up) finds the tokens generated so far.
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.ledger import EndState, Row
+from sandbox.ledger import EndState, Row, RowKind
 from sandbox.payload import JsonObject
 from sandbox.wire import Usage
 
@@ -31,6 +31,8 @@ class CallRecord:
     client_request_id: str
     protocol: str
     started_at: float
+    api_key_id: str = ""
+    kind: RowKind = RowKind.COMPLETION
     model: str = ""
     stream: bool = False
     status: int = 0
@@ -56,6 +58,8 @@ class CallRecord:
             fault=self.fault,
             usage_reported=self.usage_reported,
             service_tier=self.service_tier,
+            kind=self.kind,
+            api_key_id=self.api_key_id,
             reported=self.told if self.usage_reported else None,
             input_tokens=self.usage.input_tokens,
             output_tokens=self.output_tokens,

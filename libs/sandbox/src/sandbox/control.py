@@ -6,7 +6,15 @@ from typing import Final
 from aiohttp import web
 
 from sandbox.call import Latency, open_call
-from sandbox.payload import Json, JsonObject, RequestRefused, bad_request, parse_object
+from sandbox.limits import Quota
+from sandbox.payload import (
+    Json,
+    JsonObject,
+    RequestRefused,
+    bad_request,
+    parse_object,
+    text_of,
+)
 from sandbox.rules import parse_rules
 from sandbox.vendor import Vendor, json_reply
 
@@ -76,6 +84,24 @@ class Control:
         self.vendor.cache.enabled = enabled
         return json_reply({"enabled": enabled})
 
+    async def set_limits(self, request: web.Request) -> web.Response:
+        """``PUT /sandbox/limits``: of one ``key``, or of all without their own."""
+        limits = self.vendor.limits
+        try:
+            body = parse_object(await request.read())
+            key = text_of(body.get("key")) or None
+            known = limits.quota_of(key)
+            quota = Quota(
+                requests=_limit(body, "requests_per_minute", known.requests),
+                tokens=_limit(body, "tokens_per_minute", known.tokens),
+            )
+        except RequestRefused as refused:
+            return _refusal(refused)
+        limits.set(key, quota)
+        return json_reply(
+            {"requests_per_minute": quota.requests, "tokens_per_minute": quota.tokens}
+        )
+
     async def set_latency(self, request: web.Request) -> web.Response:
         """``PUT /sandbox/latency``: ``{"latency_ms": 0, "token_ms": 0}``."""
         try:
@@ -88,6 +114,14 @@ class Control:
             return _refusal(refused)
         self.vendor.latency = Latency(float(first), float(token))
         return json_reply({"latency_ms": first, "token_ms": token})
+
+
+def _limit(body: JsonObject, name: str, known: int) -> int:
+    value = body.get(name, known)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        message = f"'{name}' must be a whole number"
+        raise bad_request(message, name)
+    return value
 
 
 def _whole(text: str, name: str) -> int:

@@ -28,6 +28,13 @@ class EndState(StrEnum):
     CLIENT_DISCONNECTED = "client_disconnected"
 
 
+class RowKind(StrEnum):
+    """What was asked for."""
+
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+
+
 @dataclass(frozen=True)
 class Row:
     """
@@ -59,6 +66,8 @@ class Row:
     reported: Usage | None = None
     cache_write_1h_tokens: int = 0
     service_tier: str = ""
+    kind: RowKind = RowKind.COMPLETION
+    api_key_id: str = ""
 
 
 class Ledger:
@@ -103,6 +112,10 @@ class Ledger:
             found.append(row)
         return found, False
 
+    def rows(self) -> Iterator[Row]:
+        """Go through all rows kept, oldest first."""
+        return iter(self._rows)
+
     def __len__(self) -> int:
         """Return the number of rows kept."""
         return len(self._rows)
@@ -128,6 +141,7 @@ def _load(path: Path) -> Iterator[Row]:
                 values = json.loads(line)
                 known = {name: values[name] for name in names if name in values}
                 known["end_state"] = EndState(known["end_state"])
+                known["kind"] = RowKind(known.get("kind", RowKind.COMPLETION))
                 if told := known.get("reported"):
                     known["reported"] = Usage(**told)
                 row = Row(**known)

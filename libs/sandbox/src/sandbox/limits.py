@@ -2,7 +2,8 @@
 Requests and tokens per minute, per API key, and what is left of them.
 
 A fixed window of a minute per key, tokens counted when a call is admitted (input)
-and when it ends (output), as vendors do roughly.
+and when it ends (output), as vendors do roughly. A key has the limits of all unless
+it was given its own.
 """
 
 from collections import OrderedDict
@@ -11,6 +12,14 @@ from typing import Final
 
 WINDOW_S: Final = 60.0
 KEYS_MAX: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a key may use in a minute."""
+
+    requests: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -41,16 +50,30 @@ class Limits:
     """Counts per key; the least recently opened windows are forgotten."""
 
     def __init__(self, requests_per_minute: int, tokens_per_minute: int) -> None:
-        self._requests = requests_per_minute
-        self._tokens = tokens_per_minute
+        self.of_all = Quota(requests_per_minute, tokens_per_minute)
+        self._of_key: dict[str, Quota] = {}
         self._windows: OrderedDict[str, _Window] = OrderedDict()
+
+    def set(self, key: str | None, quota: Quota) -> None:
+        """Give one key its own limits, or all others theirs; counting starts anew."""
+        if key is None:
+            self.of_all = quota
+            self._windows.clear()
+            return
+        self._windows.pop(key, None)
+        if key in self._of_key or len(self._of_key) < KEYS_MAX:
+            self._of_key[key] = quota
+
+    def quota_of(self, key: str | None) -> Quota:
+        """Return the limits of a key, or those of all without their own."""
+        return self._of_key.get(key, self.of_all) if key else self.of_all
 
     def admit(self, key: str, tokens: int, now: float) -> Allowance:
         """Count one request of that many input tokens and return what is left."""
         window = self._window(key, now)
         window.requests += 1
         window.tokens += tokens
-        return self._allowance(window, now)
+        return self._allowance(key, window, now)
 
     def spend(self, key: str, tokens: int, now: float) -> None:
         """Count output tokens."""
@@ -58,7 +81,7 @@ class Limits:
 
     def look(self, key: str, now: float) -> Allowance:
         """Return what is left without counting anything."""
-        return self._allowance(self._window(key, now), now)
+        return self._allowance(key, self._window(key, now), now)
 
     def _window(self, key: str, now: float) -> _Window:
         window = self._windows.get(key)
@@ -69,12 +92,13 @@ class Limits:
                 self._windows.popitem(last=False)
         return window
 
-    def _allowance(self, window: _Window, now: float) -> Allowance:
+    def _allowance(self, key: str, window: _Window, now: float) -> Allowance:
+        quota = self._of_key.get(key, self.of_all)
         return Allowance(
-            self._requests,
-            self._requests - window.requests,
-            self._tokens,
-            self._tokens - window.tokens,
+            quota.requests,
+            quota.requests - window.requests,
+            quota.tokens,
+            quota.tokens - window.tokens,
             max(window.ends_at - now, 0.0),
             window.ends_at,
         )

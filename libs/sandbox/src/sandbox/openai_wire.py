@@ -1,9 +1,11 @@
 """OpenAI's chat completions: requests read, answers, chunks, errors written."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sandbox import embeddings
 from sandbox.conversation import Conversation, Finish
 from sandbox.limits import Allowance
 from sandbox.openai_logprobs import logprobs
@@ -12,7 +14,8 @@ from sandbox.payload import Failure, FailureKind, Json, JsonObject, compact, tex
 from sandbox.tokens import Piece, PieceKind
 from sandbox.wire import Event, Reply, Stage, Telling, Usage
 
-MODELS: Final = ("sandbox-small", "sandbox-large", REASONER, OPEN_REASONER)
+CHAT_MODELS: Final = ("sandbox-small", "sandbox-large", REASONER, OPEN_REASONER)
+SECOND_MS: Final = 1000
 WINDOW: Final = 128_000
 CREATED: Final = 1_767_225_600
 _FINISH: Final = {
@@ -53,7 +56,7 @@ class OpenAIWire:
     """The protocol that the openai SDK speaks to ``/v1/chat/completions``."""
 
     name: str = "openai"
-    models: tuple[str, ...] = MODELS
+    models: tuple[str, ...] = CHAT_MODELS
     lowest_tier: str = "default"
     caches_by_itself: bool = True
 
@@ -158,7 +161,7 @@ class OpenAIWire:
 
     def headers(self, request_id: str, allowance: Allowance) -> dict[str, str]:
         """Return OpenAI's headers; resets are durations."""
-        reset = f"{allowance.reset_s:.3f}s"
+        reset = duration(allowance.reset_s)
         return {
             "x-request-id": request_id,
             "openai-version": "2020-10-01",
@@ -174,7 +177,8 @@ class OpenAIWire:
 
     def model_list(self) -> JsonObject:
         """Write ``GET /v1/models``."""
-        entries: list[Json] = [self.model_entry(model) for model in self.models]
+        names = (*self.models, *embeddings.MODELS)
+        entries: list[Json] = [self.model_entry(name) for name in names]
         return {"object": "list", "data": entries}
 
     def model_entry(self, model: str) -> JsonObject:
@@ -185,6 +189,16 @@ class OpenAIWire:
             "created": CREATED,
             "owned_by": "sandbox",
         }
+
+
+def duration(seconds: float) -> str:
+    """Write a time as OpenAI does: ``12ms``, ``1.5s``, ``6m0s``; never too short."""
+    milliseconds = math.ceil(seconds * 1000)
+    if milliseconds < SECOND_MS:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60 * SECOND_MS)
+    shown = f"{rest / SECOND_MS:g}s"
+    return f"{minutes}m{shown}" if minutes else shown
 
 
 def call_id(reply: Reply, index: int) -> str:

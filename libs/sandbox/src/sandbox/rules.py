@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final
 
-from sandbox.conversation import Conversation
 from sandbox.faults import BEHAVIOURS, DELAY_MS_MAX, Fault, Point
 from sandbox.payload import Json, JsonObject, bad_request, object_of, text_of
 
@@ -106,13 +105,7 @@ class Rules:
         """Put other rules in force."""
         self._rules = rules
 
-    def pick(
-        self,
-        header: str | None,
-        protocol: str,
-        conversation: Conversation,
-        client_request_id: str,
-    ) -> Fault | None:
+    def pick(self, header: str | None, call: Call) -> Fault | None:
         """
         Return the fault of this call, None for a good one.
 
@@ -121,10 +114,6 @@ class Rules:
         """
         if header:
             return parse_header(header)
-        if not self._rules:
-            return None
-        texts = [turn.text for turn in conversation.turns]
-        call = Call(protocol, conversation.model, texts, client_request_id)
         picked = (rule.pick(call) for rule in self._rules)
         return next((fault for fault in picked if fault), None)
 
