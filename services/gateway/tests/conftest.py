@@ -41,7 +41,11 @@ async def gateway(
 ) -> AsyncGenerator[Composed]:
     """Return a composed gateway with an admin key."""
     composed = compose(
-        settings=Settings(database_url=f"sqlite:///{tmp_path}/unused.db", feeds_max=2),
+        settings=Settings(
+            database_url=f"sqlite:///{tmp_path}/unused.db",
+            feeds_max=2,
+            completions_max=2,
+        ),
         database=store,
         bus=bus,
         clock=SystemClock(),

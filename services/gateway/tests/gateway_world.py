@@ -1,13 +1,16 @@
 """Scripted peers, and what the tests of the gateway ask of it."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 
+from contracts.completions import Completion, CompletionRequest
+from contracts.frames import Finished, Frame, Opened
 from contracts.message import Message
 from contracts.problems import Code
 from contracts.subjects import Address
@@ -25,6 +28,34 @@ BODY = {"employee": "invoice-clerk", "goal": "Check letter.txt"}
 Headers = dict[str, str]
 
 
+class Await:
+    """Be silent until the caller cancels."""
+
+
+Act = Frame | Exception | Await
+"""What ai-broker does next: send a frame, fail, or be silent."""
+
+
+class ScriptedFrames:
+    """One scripted answer."""
+
+    def __init__(self, acts: Sequence[Act]) -> None:
+        self._acts = acts
+        self.cancelled = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[Frame]:
+        for act in self._acts:
+            if isinstance(act, Exception):
+                raise act
+            if isinstance(act, Await):
+                await self.cancelled.wait()
+            else:
+                yield act
+
+    async def cancel(self) -> None:
+        self.cancelled.set()
+
+
 @dataclass
 class ScriptedBus:
     """Answers requests from a table of verbs; its bells are rung by hand."""
@@ -36,6 +67,13 @@ class ScriptedBus:
         default_factory=lambda: defaultdict[str, list[Heard[Any]]](list)
     )
     instance: str = "gateway_1"
+    scripts: list[Sequence[Act]] = field(default_factory=list[Sequence[Act]])
+    """What the next completions do, in order."""
+    questions: list[CompletionRequest] = field(default_factory=list[CompletionRequest])
+    streams: asyncio.Queue[ScriptedFrames] = field(
+        default_factory=asyncio.Queue[ScriptedFrames]
+    )
+    """Their answers, as they are asked for."""
 
     async def publish(self, outgoing: Outgoing) -> None:
         self.published.append(outgoing)
@@ -55,8 +93,14 @@ class ScriptedBus:
         assert isinstance(found, reply)
         return found
 
-    def complete(self, request: Message) -> Any:
-        raise AssertionError("the gateway asks for no completion yet")
+    @asynccontextmanager
+    async def complete(
+        self, request: CompletionRequest
+    ) -> AsyncGenerator[ScriptedFrames]:
+        self.questions.append(request)
+        frames = ScriptedFrames(self.scripts.pop(0))
+        self.streams.put_nowait(frames)
+        yield frames
 
     @asynccontextmanager
     async def watch(
@@ -77,6 +121,29 @@ class ScriptedBus:
     def count(self, verb: str) -> int:
         """How often a verb was asked."""
         return sum(f".{verb}." in address for address, _ in self.asked)
+
+
+OPENED = Opened(completion_id="cmpl_1", instance="broker_1")
+
+
+def completion_of(*parts: Any, **more: Any) -> Completion:
+    """Return an answer of these parts."""
+    fields: dict[str, Any] = {
+        "completion_id": "cmpl_1",
+        "vendor": "sandbox-openai",
+        "model": "sandbox-small",
+        "parts": parts,
+        "finish_reason": "stop",
+        "usage": {"input_tokens": 7, "output_tokens": 5},
+        "attempts": [],
+        "created_at": "2026-11-23T12:00:00Z",
+    }
+    return Completion.model_validate(fields | more)
+
+
+def finished(*parts: Any, **more: Any) -> Finished:
+    """Return the end of such an answer."""
+    return Finished(completion=completion_of(*parts, **more))
 
 
 def raising(error: Exception) -> Answer:

@@ -23,6 +23,7 @@ from nats_bootstrap.topology import (
     DEDUPE_WINDOW_S,
     ROUTES_BUCKET,
     ROUTES_BYTES_MAX,
+    STORED_BYTES_MAX,
     Durable,
     Stream,
 )
@@ -89,6 +90,7 @@ def stream_config(wanted: Stream) -> StreamConfig:
         storage=StorageType.FILE,
         max_bytes=wanted.bytes_max,
         max_msgs=wanted.messages_max,
+        max_msg_size=STORED_BYTES_MAX,
         max_age=wanted.age_max_s,
         duplicate_window=DEDUPE_WINDOW_S,
         # A publisher must neither erase what others sent nor send later or for a

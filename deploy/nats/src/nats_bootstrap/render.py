@@ -34,7 +34,8 @@ from nats_bootstrap.topology import (
     tenant_user,
 )
 
-PAYLOAD_BYTES_MAX: Final = 1024 * 1024
+PAYLOAD_BYTES_MAX: Final = 8 * 1024 * 1024
+"""The largest that nats-server advises: completions carry images; see topology."""
 FILE_STORE_BYTES_MAX: Final = 16 * 1024**3
 MEMORY_STORE_BYTES_MAX: Final = 64 * 1024**2
 TENANTS_MARK: Final = "# Tenants' accounts: nats_bootstrap rewrites all below."

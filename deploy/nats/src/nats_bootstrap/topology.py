@@ -57,6 +57,8 @@ DAY_S: Final = 24 * 3600.0
 
 ACK_WAIT_S: Final = 30.0
 ACK_PENDING_MAX: Final = 256
+STORED_BYTES_MAX: Final = MIB
+"""One message on a stream; only requests that nobody stores may be larger."""
 DEDUPE_WINDOW_S: Final = 120.0
 WORK_BYTES_MAX: Final = 256 * MIB
 WORK_MESSAGES_MAX: Final = 200_000

@@ -29,7 +29,8 @@ from telemetry import get_logger
 
 log = get_logger()
 
-OUTBOUND_BYTES_MAX = 8 * 1024 * 1024
+OUTBOUND_BYTES_MAX = 16 * 1024 * 1024
+"""Two of the largest messages wait while the server is away; the next is refused."""
 CONNECT_TIMEOUT_S = 5
 PING_INTERVAL_S = 20
 STOP_S = 0.1

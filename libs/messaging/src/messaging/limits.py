@@ -45,6 +45,8 @@ class BusLimits:
     """Headers count towards max_payload, and nats-py does not check them."""
     headers_reserve_bytes: int = 64 * 1024
     """Bodies stay this far below the server's max_payload."""
+    stored_bytes_max: int = 1024 * 1024
+    """What a stream takes in one message, headers included; less than the server."""
     pending_messages_max: int = 4096
     """Buffered per subscription; above it the newest is dropped and counted."""
     pending_bytes_max: int = 64 * 1024 * 1024

@@ -36,6 +36,7 @@ from messaging.subscriptions import (
     Subscription,
     Work,
 )
+from messaging.wire import require_payload
 from messaging.working import Worker, stop_all
 from telemetry import SpanKind, carrier, get_logger, span
 
@@ -186,8 +187,17 @@ class NatsBus:
         }
         if outgoing.task_key:
             headers[names.TASK_KEY] = outgoing.task_key
+        # The stream would refuse it as if it were full, and it would be sent for ever.
+        limits = self.connection.limits
+        require_payload(
+            subject,
+            outgoing.body,
+            headers,
+            payload_bytes_max=limits.stored_bytes_max,
+            limits=limits,
+        )
         reply = await self.connection.request(
-            subject, outgoing.body, headers, self.connection.limits.publish_s
+            subject, outgoing.body, headers, limits.publish_s
         )
         require_stored(subject, reply)
 

@@ -159,7 +159,7 @@ class RequestPromises:
         """The asker reads ``too-large`` instead of waiting for nothing."""
 
         async def answer(_: Missing, __: Delivery) -> MissingReply:
-            return MissingReply(missing=("x" * 160,) * 7000)
+            return MissingReply(missing=("x" * 160,) * 60_000)
 
         await world.bus(RECEIVER, Answer(missing(RECEIVER), Missing, answer))
         asker = await world.bus(Service.ORCHESTRATOR)

@@ -159,7 +159,7 @@ def plain_configuration(port: int, store: Path) -> str:
     """Return the configuration of a server with JetStream and no accounts."""
     return (
         f'listen: "127.0.0.1:{port}"\n'
-        "max_payload: 1048576\n"
+        "max_payload: 8388608\n"
         "write_deadline: 10s\n"
         f'jetstream {{ store_dir: "{store}", max_file_store: 1GB }}\n'
     )

@@ -26,7 +26,7 @@ from messaging.wire import require_payload
 from testkit.simulated_nats import Interest, SimulatedNats
 from testkit.simulated_wire import Link
 
-PAYLOAD_BYTES_MAX: Final = 1024 * 1024
+PAYLOAD_BYTES_MAX: Final = 8 * 1024 * 1024
 
 Callback = Callable[[Msg], Awaitable[None]]
 

@@ -12,7 +12,8 @@ from determinism import Clock, IdSource, SystemClock, SystemIds
 from gateway.adapters.nats import hash_password
 from gateway.adapters.sql import SqlStore
 from gateway.adapters.tables import SHARED
-from gateway.entrypoints.http import checks, create_app
+from gateway.entrypoints.doors import Bounds
+from gateway.entrypoints.http import Limits, checks, create_app
 from gateway.entrypoints.subscribers import subscriptions
 from gateway.handlers.tenants import seed_admin
 from gateway.ports import Deps
@@ -54,9 +55,7 @@ def compose(
     )
     own = subscriptions(deps)
     keeping = housekeeping(Service.GATEWAY, delivery, dispatcher(own))
-    app = create_app(
-        deps, feeds_max=settings.feeds_max, body_bytes_max=settings.body_bytes_max
-    )
+    app = create_app(deps, limits_of(settings))
     runnable = Runnable(
         Service.GATEWAY,
         (*own, *keeping),
@@ -64,6 +63,17 @@ def compose(
         sink=StoreSink(Service.GATEWAY, delivery, bus, clock),
     )
     return Composed(runnable, deps, app)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what callers may send and hold at once."""
+    return Limits(
+        feeds_max=settings.feeds_max,
+        body_bytes_max=settings.body_bytes_max,
+        ai_body_bytes_max=settings.ai_body_bytes_max,
+        completions_max=settings.completions_max,
+        doors=Bounds(settings.completion_s, settings.tools_max),
+    )
 
 
 async def run(settings: Settings) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from contracts.completions import CompletionRequest
 from contracts.message import Message
 from contracts.owed import Owed
 from contracts.subjects import Address
@@ -13,6 +14,7 @@ from contracts.tenants import Tenant
 from determinism import Clock, IdSource
 from gateway.domain.admission import Submission
 from gateway.domain.keys import ApiKey
+from messaging.bus import FrameStream
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -81,6 +83,12 @@ class Peers(Protocol):
         self, address: Address, request: Message, reply: type[M], *, timeout_s: float
     ) -> M:
         """Ask one of them; see ``messaging.bus.Bus.request``."""
+        ...
+
+    def complete(
+        self, request: CompletionRequest
+    ) -> AbstractAsyncContextManager[FrameStream]:
+        """Ask ai-broker; see ``messaging.bus.Bus.complete``."""
         ...
 
     async def announce(self, subject: str, message: Message) -> None:

@@ -25,6 +25,14 @@ class Settings(ServiceSettings):
     """An admin key that always works: ``de_<id>_<secret>``."""
     body_bytes_max: int = Field(default=262_144, ge=1024)
     """Larger bodies are refused with 413."""
+    ai_body_bytes_max: int = Field(default=6 << 20, ge=1024, le=7 << 20)
+    """The same on the compatible endpoints, whose bodies carry images."""
+    completions_max: int = Field(default=1000, ge=1)
+    """Answers under way on the compatible endpoints; above, overloaded."""
+    completion_s: float = Field(default=600, gt=0, le=3600)
+    """The longest that one of them may take."""
+    tools_max: int = Field(default=128, ge=1, le=2000)
+    """Tools that one question may bring."""
     connections_max: int = Field(default=4096, ge=1)
     """Connections at once; above, 503."""
     feeds_max: int = Field(default=1000, ge=1)

@@ -24,7 +24,7 @@ def document_of(model: type[D]) -> Callable[[Request], Awaitable[D]]:
         try:
             if "yaml" in request.headers.get("content-type", ""):
                 return model.model_validate(_bounded(_yaml(body)))
-            return model.model_validate(_bounded(_json(body)))
+            return model.model_validate(json_of(body))
         except ValidationError as cause:
             raise RequestValidationError(cause.errors()) from cause
 
@@ -57,9 +57,15 @@ def _yaml(body: bytes) -> object:
         raise refuse(Code.INVALID, f"the body is not YAML: {first_line}") from cause
 
 
-def _json(body: bytes) -> object:
+def json_of(body: bytes) -> object:
+    """
+    Return a body's JSON, which every reader on the way can hold.
+
+    Raises:
+        messaging.refusals.Refused: ``invalid``.
+    """
     try:
-        return from_json(body, allow_inf_nan=False)
+        return _bounded(from_json(body, allow_inf_nan=False))
     except ValueError as cause:
         detail = f"the body: is not JSON in UTF-8: {cause}"
         raise refuse(Code.INVALID, detail) from cause

@@ -56,7 +56,7 @@ class FeedResponse(Response):
         if self._slots.locked():
             detail = "as many feeds are open as this gateway takes: try again"
             refusal = problem(Code.OVERLOADED, detail, instance=scope["path"])
-            await respond(refusal, RETRY_AFTER_S)(scope, receive, send)
+            await respond(refusal, scope, RETRY_AFTER_S)(scope, receive, send)
             return
         async with self._slots:
             await send(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,8 +10,11 @@ from pydantic.json_schema import models_json_schema
 
 from contracts.employees import Employee
 from contracts.events import Trigger
-from gateway.entrypoints import owners, problems, tasks, tenants
+from gateway.entrypoints import models, owners, problems, tasks, tenants
+from gateway.entrypoints.door_document import door_paths, door_schemas
+from gateway.entrypoints.doors import Bounds, Door, DoorRoute
 from gateway.entrypoints.middleware import LimitBody, Observe
+from gateway.entrypoints.tongues import TONGUES
 from gateway.ports import Deps
 from persistence.database import Database
 
@@ -21,21 +25,42 @@ Errors are RFC 9457 problem details. Send a key as `Authorization: Bearer …`.
 """
 
 
-def create_app(deps: Deps, *, feeds_max: int, body_bytes_max: int) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What callers may send and hold at once."""
+
+    feeds_max: int
+    body_bytes_max: int
+    ai_body_bytes_max: int
+    """On the compatible endpoints, whose bodies carry images."""
+    completions_max: int
+    doors: Bounds
+
+
+def create_app(deps: Deps, limits: Limits) -> FastAPI:
     """Build the application on these dependencies."""
     app = FastAPI(
         title="Digital Employee", version="1", description=DESCRIPTION.strip()
     )
     app.state.deps = deps
-    app.state.feed_slots = asyncio.Semaphore(feeds_max)
+    app.state.feed_slots = asyncio.Semaphore(limits.feeds_max)
     problems.install(app)
     app.include_router(tasks.routes)
     app.include_router(owners.routes)
     app.include_router(tenants.routes)
+    app.include_router(models.routes)
+    slots = asyncio.Semaphore(limits.completions_max)
+    for path, tongue in TONGUES.items():
+        door = Door(tongue, limits.doors, slots)
+        app.router.routes.append(DoorRoute(path, door, methods=["POST"]))
     # The last one added is the outermost.
-    app.add_middleware(LimitBody, bytes_max=body_bytes_max)
+    app.add_middleware(
+        LimitBody,
+        bytes_max=limits.body_bytes_max,
+        special=dict.fromkeys(TONGUES, limits.ai_body_bytes_max),
+    )
     app.add_middleware(Observe, clock=deps.clock)
-    _document_written_bodies(app)
+    _document_the_rest(app)
     return app
 
 
@@ -44,9 +69,9 @@ def checks(database: Database) -> Mapping[str, Callable[[], Awaitable[None]]]:
     return {"store": database.check}
 
 
-def _document_written_bodies(app: FastAPI) -> None:
-    # Employees and triggers are read by a dependency that takes YAML too, so
-    # FastAPI does not see their models; their schemas are added here.
+def _document_the_rest(app: FastAPI) -> None:
+    # Employees and triggers are read by a dependency that takes YAML too, and the
+    # doors are bare ASGI, so FastAPI does not see them; they are added here.
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -56,8 +81,9 @@ def _document_written_bodies(app: FastAPI) -> None:
             ref_template="#/components/schemas/{model}",
         )
         known = document["components"]["schemas"]
-        for name, schema in schemas.get("$defs", {}).items():
+        for name, schema in (schemas.get("$defs", {}) | door_schemas()).items():
             known.setdefault(name, schema)
+        document["paths"].update(door_paths())
         return document
 
     app.openapi = openapi

@@ -1,7 +1,7 @@
 """What every request passes: a body limit, a trace, a metric, a log line."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -41,23 +41,32 @@ class LimitBody:
         app: What gets the request once its body is whole.
         bytes_max: A larger one is refused with 413, declared or streamed.
         limit_s: A slower one is refused with 408.
+        special: Paths with another ``bytes_max``.
     """
 
-    def __init__(self, app: App, bytes_max: int, limit_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        app: App,
+        bytes_max: int,
+        limit_s: float = 30.0,
+        special: Mapping[str, int] | None = None,
+    ) -> None:
         self._app = app
         self._bytes_max = bytes_max
         self._limit_s = limit_s
+        self._special = dict(special or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, once its body is whole."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        bytes_max = self._special.get(scope["path"], self._bytes_max)
         try:
             async with asyncio.timeout(self._limit_s):
-                body = await self._read(scope, receive)
+                body = await _read(scope, receive, bytes_max)
         except _TooLarge:
-            detail = f"the body is above {self._bytes_max} bytes: send less"
+            detail = f"the body is above {bytes_max} bytes: send less"
             found = problem(Code.TOO_LARGE, detail, instance=scope["path"])
             await _refuse(found, scope, receive, send)
         except TimeoutError:
@@ -70,21 +79,22 @@ class LimitBody:
             if body is not None:
                 await self._app(scope, _replay(body, receive), send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """Return the body; None when the caller left before its end."""
-        declared = Request(scope).headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._bytes_max:
+
+async def _read(scope: Scope, receive: Receive, bytes_max: int) -> bytes | None:
+    """Return the body; None when the caller left before its end."""
+    declared = Request(scope).headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > bytes_max:
+        raise _TooLarge
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if len(body) > bytes_max:
             raise _TooLarge
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            body += message.get("body", b"")
-            if len(body) > self._bytes_max:
-                raise _TooLarge
-            if not message.get("more_body", False):
-                return bytes(body)
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 class _TooLarge(Exception):
@@ -98,7 +108,7 @@ async def _refuse(what: Problem, scope: Scope, receive: Receive, send: Send) -> 
     A connection closed on unread bytes is reset, and the reset overtakes the answer:
     many callers only read it once they have sent everything.
     """
-    response = respond(what)
+    response = respond(what, scope)
     response.headers["connection"] = "close"
 
     async def send_unfinished(message: Message) -> None:
@@ -162,7 +172,7 @@ class Observe:
                 if status != CLIENT_LEFT:
                     # An answer that has begun is cut, so that it looks unfinished.
                     raise
-                await bug(scope["path"])(scope, receive, watch)
+                await bug(scope)(scope, receive, watch)
             finally:
                 self._record(scope, method, status, began)
 

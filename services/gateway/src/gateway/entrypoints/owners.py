@@ -1,4 +1,4 @@
-"""Employees, triggers, models, ledger and dead letters over HTTP."""
+"""Employees, triggers, ledger and dead letters over HTTP."""
 
 from typing import Annotated
 
@@ -21,7 +21,6 @@ from contracts.events import Trigger, TriggerPage, TriggerVersion
 from contracts.ids import EmployeeName, TaskId, Token
 from contracts.ledger import LedgerPage, ListLedger
 from contracts.message import Document
-from contracts.models import ModelPage
 from contracts.subjects import Service
 from gateway.entrypoints.documents import body_of, document_of
 from gateway.entrypoints.identity import Caller, DepsOf, TenantOf
@@ -84,12 +83,6 @@ async def apply_trigger(
 async def list_triggers(tenant: TenantOf, deps: DepsOf) -> TriggerPage:
     """List triggers by name."""
     return await owners.list_triggers(tenant, deps)
-
-
-@routes.get("/models", tags=["models"])
-async def list_models(tenant: TenantOf, deps: DepsOf) -> ModelPage:
-    """List the models and aliases that an employee may name."""
-    return await owners.list_models(tenant, deps)
 
 
 @routes.get("/ledger", tags=["money"])

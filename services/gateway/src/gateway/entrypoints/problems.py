@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException
 
 from contracts.problems import Code, FieldError, Problem, problem
 from faults import DeadlineExceeded, PermanentFault, TransientFault
+from gateway.entrypoints.dialect import Dialect, Scope, dialect_of
+from gateway.entrypoints.vendor_problems import vendor_response
 from messaging.refusals import Refused
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -39,11 +41,28 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-def respond(what: Problem, retry_after_s: float | None = None) -> Response:
-    """Return the response that a problem makes."""
-    headers: dict[str, str] = {}
+def respond(
+    what: Problem,
+    scope: Scope,
+    retry_after_s: float | None = None,
+    *,
+    retryable: bool | None = None,
+) -> Response:
+    """
+    Return the response that a problem makes, in the words of the path's dialect.
+
+    Args:
+        what: The problem.
+        scope: The request that it belongs to.
+        retry_after_s: How long to wait before a retry, if that is known.
+        retryable: Whether a retry can help; None goes by the code.
+    """
     if retry_after_s is None and what.status == UNAVAILABLE:
         retry_after_s = RETRY_AFTER_S
+    dialect = dialect_of(scope)
+    if dialect is not Dialect.OURS:
+        return vendor_response(what, dialect, retry_after_s, retryable=retryable)
+    headers: dict[str, str] = {}
     if retry_after_s is not None:
         headers["retry-after"] = str(max(1, ceil(retry_after_s)))
     if what.status == UNAUTHENTICATED:
@@ -60,7 +79,10 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101 -- Starlette dispatches by type
     found = error.envelope.problem
     placed = found.model_copy(update={"instance": found.instance or request.url.path})
-    return respond(placed, error.envelope.retry_after_s)
+    envelope = error.envelope
+    # Our own refusals leave ``retryable`` at its default, so only a yes says something.
+    retryable = True if envelope.retryable else None
+    return respond(placed, request.scope, envelope.retry_after_s, retryable=retryable)
 
 
 async def _transient(request: Request, error: Exception) -> Response:
@@ -68,34 +90,36 @@ async def _transient(request: Request, error: Exception) -> Response:
     is_deadline = isinstance(error, DeadlineExceeded)
     code = Code.DEADLINE if is_deadline else Code.UNAVAILABLE
     found = problem(code, error.detail, instance=request.url.path)
-    return respond(found, error.retry_after_s or RETRY_AFTER_S)
+    return respond(found, request.scope, error.retry_after_s or RETRY_AFTER_S)
 
 
 async def _permanent(request: Request, error: Exception) -> Response:
     assert isinstance(error, PermanentFault)  # noqa: S101 -- dispatched by type
     # A body that is not valid was refused before any port was asked: what a port
     # can never do is a fault between services, not the caller's.
-    return respond(problem(Code.INTERNAL, error.detail, instance=request.url.path))
+    found = problem(Code.INTERNAL, error.detail, instance=request.url.path)
+    return respond(found, request.scope)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- by type
-    return respond(invalid(error.errors(), request.url.path))
+    return respond(invalid(error.errors(), request.url.path), request.scope)
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 -- dispatched by type
     code = CODE_OF_STATUS.get(error.status_code, Code.INVALID)
     found = problem(code, str(error.detail), instance=request.url.path)
-    response = respond(found.model_copy(update={"status": error.status_code}))
+    placed = found.model_copy(update={"status": error.status_code})
+    response = respond(placed, request.scope)
     response.headers.update(error.headers or {})
     return response
 
 
-def bug(instance: str) -> Response:
+def bug(scope: Scope) -> Response:
     """Return what is said of an error that is ours; the log has the exception."""
     detail = "an internal error: try again, and report the x-trace-id if it stays"
-    return respond(problem(Code.INTERNAL, detail, instance=instance))
+    return respond(problem(Code.INTERNAL, detail, instance=scope["path"]), scope)
 
 
 # pydantic's error lists are untyped dictionaries.
