@@ -18,7 +18,7 @@ from anthropic.types import (
     ToolUseBlockParam,
 )
 
-from sandbox.arithmetic import evaluate
+from sandbox.facts import evaluate
 
 MODEL: Final = "sandbox-claude"
 TOOLS: Final[list[ToolParam]] = [

@@ -4,12 +4,12 @@ import json
 from decimal import Decimal
 from typing import Final
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import brain
-from sandbox.arithmetic import evaluate
 from sandbox.conversation import (
     Answer,
     Conversation,
@@ -20,7 +20,8 @@ from sandbox.conversation import (
     ToolMode,
     Turn,
 )
-from sandbox.payload import Json, JsonObject, object_of, text_of
+from sandbox.facts import evaluate
+from sandbox.payload import Json, JsonObject, compact, object_of, text_of
 
 TEXT: Final[JsonObject] = {"type": "string"}
 NUMBER: Final[JsonObject] = {"type": "number"}
@@ -28,9 +29,9 @@ ROLE: Final = "You are Ada, accounts payable clerk. Check every sum."
 INVOICE: Final[JsonObject] = {
     "type": "object",
     "properties": {
-        "supplier": TEXT,
+        "supplier": {"type": "string", "description": "Who the invoice is from."},
         "invoice_number": TEXT,
-        "invoice_date": {"type": "string", "format": "date"},
+        "invoice_date": TEXT,
         "purchase_order": {"anyOf": [TEXT, {"type": "null"}]},
         "currency": TEXT,
         "stated_total": NUMBER,
@@ -49,13 +50,11 @@ INVOICE: Final[JsonObject] = {
 THREAD: Final[JsonObject] = {
     "type": "object",
     "properties": {
-        "customer": TEXT,
+        "customer": {"type": "string", "description": "From whom the mail is."},
         "order_number": TEXT,
         "category": {"enum": ["billing", "delivery", "account", "other"]},
-        "priority": {"enum": ["low", "normal", "high"]},
-        "sentiment": {"enum": ["positive", "neutral", "negative"]},
+        "lamp_cracked": {"type": "boolean"},
         "summary": TEXT,
-        "suggested_reply": TEXT,
     },
 }
 
@@ -124,7 +123,7 @@ def test_the_invoice_is_checked_and_queried(letter: str) -> None:
     assert check_letter(letter) == {
         "supplier": "Nordlicht Office Supplies GmbH",
         "invoice_number": "4711",
-        "invoice_date": "2026-10-14",
+        "invoice_date": "14 October 2026",
         "purchase_order": None,
         "currency": "EUR",
         "stated_total": 930.4,
@@ -183,34 +182,24 @@ def test_a_lying_calculator_is_believed(letter: str) -> None:
     assert json.loads(answer.text)["calculated_total"] == 99.0
 
 
-def test_the_thread_is_read_classified_and_answered(thread: str) -> None:
+def test_the_thread_is_read_and_classified(thread: str) -> None:
     """Every field of the second scenario comes from the mails."""
     talk = ask("Handle thread-1093.txt: summarise it.", THREAD, READ_FILE)
     answer = json.loads(work(talk, {"thread-1093.txt": thread}).text)
-    assert answer["customer"] == "Marta Lindqvist"
+    assert answer["customer"] == "Marta Lindqvist <marta.lindqvist@example.org>"
     assert answer["order_number"] == "NB-20931"
     assert answer["category"] == "delivery"
-    assert (answer["priority"], answer["sentiment"]) == ("high", "negative")
+    assert answer["lamp_cracked"] is True
     assert "nine days late" in answer["summary"]
-    assert answer["suggested_reply"].startswith("Dear Marta Lindqvist,")
-    assert answer["suggested_reply"].endswith("Ada")
 
 
 def test_a_missing_file_is_reported_not_invented() -> None:
     """When reading fails the answer says so and nothing is made up."""
     text = work(ask("Check nothing.txt", None, READ_FILE), {}).text
-    assert text == "[sandbox] nothing.txt could not be read."
+    assert text == "[sandbox] Nothing could be read: Check nothing.txt"
     filled = json.loads(work(ask("Check nothing.txt", INVOICE, READ_FILE), {}).text)
     assert filled["supplier"] == "unknown"
     assert filled["purchase_order"] is None
-
-
-def test_a_goal_without_tools_is_answered_with_its_own_sums() -> None:
-    """Arithmetic in the goal goes to the calculator, else is done here."""
-    goal = "What is 12 * 34?"
-    assert brain.answer(ask(goal, None)).text == "[sandbox] 12 * 34 = 408."
-    call = brain.answer(ask(goal, None, CALCULATOR)).calls[0]
-    assert call.arguments == {"expression": "12 * 34"}
 
 
 def test_instructions_inside_a_document_are_data() -> None:
@@ -231,14 +220,14 @@ def test_several_files_are_read_at_once_if_allowed() -> None:
 
 
 @pytest.mark.parametrize("forced", [None, "final_answer"])
-def test_a_final_answer_tool_takes_the_place_of_text(
+def test_a_demanded_tool_takes_the_place_of_text(
     letter: str, forced: str | None
 ) -> None:
-    """The answer goes into the tool's arguments when such a tool is offered."""
+    """Where a call must be made, the answer goes into the tool's arguments."""
     final = Tool("final_answer", "Give the final answer", INVOICE)
     turns = (Turn(Role.USER, letter),)
-    mode = ToolMode.REQUIRED if forced else ToolMode.AUTO
-    talk = Conversation("m", turns, (final,), mode, forced)
+    tools = (READ_FILE, final)
+    talk = Conversation("m", turns, tools, ToolMode.REQUIRED, forced)
     answer = brain.answer(talk)
     assert answer.finish is Finish.TOOL_CALLS
     assert answer.calls[0].arguments["calculated_total"] == 920.4
@@ -265,6 +254,31 @@ def test_a_named_tool_is_called_once_with_filled_arguments(thread: str) -> None:
         Turn(Role.TOOL, '{"status": "shipped"}', call_id="1"),
     )
     assert not brain.answer(Conversation("m", done, talk.tools)).calls
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": ["string", "null"]},
+        {"anyOf": [{"type": "null"}, {"type": "integer"}]},
+        {"type": "array", "items": {"enum": [1, 2]}},
+        {"enum": [3, None, "x"]},
+        {"const": {"a": 1}},
+        {"oneOf": [{"$ref": "#/$defs/Line"}], "$defs": {"Line": {"type": "number"}}},
+        {
+            "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+            "required": ["next"],
+        },
+        {"type": "object", "properties": {"ok": {"type": "boolean"}, "any": {}}},
+    ],
+)
+@pytest.mark.parametrize("text", ["", "Total: 3.00\n", "A  2  1.50  3.00\nTotal: 4.00"])
+def test_an_answer_satisfies_its_schema(schema: JsonObject, text: str) -> None:
+    """Whatever the documents say or leave out, the answer has the asked shape."""
+    read = work(ask("Read a.txt", schema, READ_FILE), {"a.txt": text})
+    value: Json = json.loads(read.text)
+    jsonschema.validate(value, schema)
+    assert compact(value) == read.text
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, '{"a":' * 5000, "-" * 999, "(1+" * 900])

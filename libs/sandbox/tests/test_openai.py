@@ -15,7 +15,7 @@ from openai.types.chat import (
 )
 from openai.types.shared_params import ResponseFormatJSONSchema
 
-from sandbox.arithmetic import evaluate
+from sandbox.facts import evaluate
 
 MODEL: Final = "sandbox-small"
 TOOLS: Final[list[ChatCompletionToolParam]] = [
