@@ -7,7 +7,7 @@ from broker_world import DONE, GOOD, USAGE, World, play
 
 from ai_broker.domain.vendor import Failure, FailureKind, Started, Text
 from ai_broker.handlers import cancel
-from contracts.completions import TextPart
+from contracts.completions import ChatTurn, Role, TextPart, ToolResultPart
 from contracts.frames import CancelCompletion
 from contracts.problems import Code
 from contracts.usage import EndState, UsageSource
@@ -206,5 +206,58 @@ def test_paying_in_vain_has_a_limit() -> None:
         assert sink.code is Code.VENDOR_UNAVAILABLE
         assert "paid 12 times" in sink.failed.error.problem.detail
         assert len(sink.failed.attempts) == len(await world.ledger()) == 12
+
+    play(scene)
+
+
+def test_a_vendor_that_never_ends_is_cut_off() -> None:
+    """The caller hears why, it is settled by an estimate, nobody retries it."""
+
+    async def scene(world: World) -> None:
+        forever = [Text(0, "x" * 1_000) for _ in range(200)]
+        world.first.scripts = [forever, forever]
+        sink = await world.ask(world.replica("a"), output_tokens_max=100)
+        assert sink.code is Code.STREAM_CUT
+        assert "output_tokens_max" in sink.failed.error.problem.detail
+        assert len(sink.text) < 100 * 32 + 65_536
+        (record,) = await world.ledger()
+        assert record.end_state is EndState.CUT
+        assert record.source is UsageSource.ESTIMATED
+        assert record.usage.output_tokens > 10_000
+
+    play(scene)
+
+
+def test_an_endless_answer_that_nobody_saw_is_asked_elsewhere() -> None:
+    """Never the same vendor again, and endless empty pieces count too."""
+
+    async def scene(world: World) -> None:
+        world.first.scripts = [[Text(0, "") for _ in range(20_000)]]
+        world.second.scripts = [[*GOOD, DONE]]
+        changes = {"model": "smart", "output_tokens_max": 100, "deltas": False}
+        sink = await world.ask(world.replica("a"), **changes)
+        assert sink.finished.completion.vendor == "second"
+        cut, answered = await world.ledger()
+        assert (cut.end_state, answered.end_state) == (
+            EndState.CUT,
+            EndState.COMPLETED,
+        )
+
+    play(scene)
+
+
+def test_a_malformed_request_is_refused_unpaid() -> None:
+    """The error names the place; nothing is claimed, so a mended repeat may follow."""
+
+    async def scene(world: World) -> None:
+        world.first.scripts = [[*GOOD, DONE]]
+        desk = world.replica("a")
+        result = ToolResultPart(call_id="c9", content=())
+        wrong = ChatTurn(role=Role.TOOL, parts=(result,))
+        sink = await world.ask(desk, turns=(wrong,))
+        assert sink.code is Code.INVALID
+        assert "turns[0].parts[0].call_id" in sink.failed.error.problem.detail
+        assert await world.ledger() == []
+        assert (await world.ask(desk)).text == "Good day"
 
     play(scene)

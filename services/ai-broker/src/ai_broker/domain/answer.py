@@ -15,6 +15,7 @@ from contracts.completions import (
 from contracts.frames import ReasoningDelta, TextDelta, ToolCallDelta
 
 SLICE_CHARACTERS: Final = 16_384
+PIECE_WEIGHT: Final = 4
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
@@ -36,10 +37,13 @@ class Answer:
 
     def __init__(self) -> None:
         self._parts: dict[int, _Gathered] = {}
+        self.weight = 0
+        """Characters so far, and something for every piece, which may be empty."""
 
     def add(self, piece: Piece) -> None:
         """Append a piece to its part."""
         gathered = self._parts.setdefault(piece.part, _Gathered(piece))
+        self.weight += PIECE_WEIGHT + _length(piece)
         match piece:
             case Text(_, text) | Declined(_, text):
                 gathered.texts.append(text)
@@ -113,6 +117,18 @@ def deltas_of(parts: tuple[Part, ...]) -> Iterator[Delta]:
 def _slices(text: str) -> Iterator[str]:
     for start in range(0, len(text), SLICE_CHARACTERS):
         yield text[start : start + SLICE_CHARACTERS]
+
+
+def _length(piece: Piece) -> int:
+    match piece:
+        case Text(_, text) | Declined(_, text):
+            return len(text)
+        case Reasoning(_, text, signature, redacted):
+            return len(text) + len(signature or "") + len(redacted or "")
+        case ToolCallPiece(_, call_id, name, arguments):
+            return len(arguments) + len(call_id or "") + len(name or "")
+        case _:
+            assert_never(piece)
 
 
 def _part(gathered: _Gathered) -> Part:

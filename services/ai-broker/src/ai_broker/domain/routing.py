@@ -104,7 +104,8 @@ def judge(failure: Failure, failed_before: int, draw: float, now: datetime) -> V
         now: For ``retry-after`` as a date.
     """
     headers, status = failure.headers, failure.status
-    if failure.code in SPEND_LIMIT_CODES:
+    # An endless answer was paid for, and nothing says that the next would end.
+    if failure.code in SPEND_LIMIT_CODES or failure.kind is FailureKind.ENDLESS:
         return Elsewhere()
     if failure.code in POLICY_CODES:
         return Nowhere(Code.VENDOR_REFUSED)

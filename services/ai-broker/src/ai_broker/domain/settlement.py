@@ -17,6 +17,7 @@ END_STATES: Final = {
     FailureKind.LOST: EndState.CUT,
     FailureKind.CUT: EndState.CUT,
     FailureKind.MALFORMED: EndState.CUT,
+    FailureKind.ENDLESS: EndState.CUT,
     FailureKind.SILENT: EndState.TIMED_OUT,
 }
 

@@ -111,6 +111,8 @@ class FailureKind(StrEnum):
     """What came is not the protocol."""
     REPORTED = "reported"
     """The vendor reported an error inside its answer."""
+    ENDLESS = "endless"
+    """Its answer grew past every limit, and was cut off by us."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar, assert_never
 
 import telemetry
-from ai_broker.domain import settlement
+from ai_broker.domain import limits, settlement
 from ai_broker.domain.answer import delta_of
 from ai_broker.domain.attempt import Attempt, Settlement
 from ai_broker.domain.catalogue import Candidate
@@ -179,12 +179,15 @@ async def _listen(
     began_s: float,
 ) -> Done | None:
     """Note and forward what the vendor says; None when it just stops."""
+    weight_max = limits.answer_weight_max(job.request)
 
     async def take(pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             if heard.answer.empty:
                 _first_token(job, attempt, began_s)
             heard.answer.add(piece)
+            if heard.answer.weight > weight_max:
+                raise VendorError(_endless(attempt.record.vendor, weight_max))
             await _forward(job, piece)
 
     async for event in events:
@@ -201,6 +204,14 @@ async def _listen(
             case _:
                 assert_never(event)
     return None
+
+
+def _endless(vendor: str, weight_max: int) -> Failure:
+    detail = (
+        f"{vendor} did not end its answer within {weight_max:,} characters: ask for "
+        "less, or set output_tokens_max"
+    )
+    return Failure(FailureKind.ENDLESS, detail)
 
 
 async def _forward(job: Job, piece: Piece) -> None:

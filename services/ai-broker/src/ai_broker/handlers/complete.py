@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import telemetry
-from ai_broker.domain import cache
+from ai_broker.domain import cache, limits
 from ai_broker.domain import completion as completions
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.completion import (
@@ -24,7 +24,7 @@ from ai_broker.domain.completion import (
     State,
     Stored,
 )
-from ai_broker.domain.guard.request import Guarded, Unmaskable, guard
+from ai_broker.domain.guard.request import Unmaskable, guard
 from ai_broker.handlers import books, rounds
 from ai_broker.handlers.call import Choice
 from ai_broker.handlers.caller import Caller, failure
@@ -60,7 +60,7 @@ async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> N
     caller = Caller(request, sink)
     digest = completions.digest_of(request)
     deadline = _deadline(request, deps)
-    route = _route(guard(request, deps.guards.policy(request.tenant)), deps)
+    route = _route(request, deps)
     for _ in range(CLAIMS_MAX):
         verdict = await _claim(request, digest, route, deadline, deps)
         match verdict:
@@ -95,13 +95,14 @@ def _deadline(request: CompletionRequest, deps: Deps) -> datetime:
     return min(request.deadline - margin, longest)
 
 
-def _route(
-    guarded: Guarded | Unmaskable, deps: Deps
-) -> tuple[Choice, ...] | Unroutable:
-    """Return who can answer, each with the request in its own form."""
+def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unroutable:
+    """Return who can answer, each with the request in its own form, masked."""
+    refused = limits.refusal(request)
+    if refused is not None:
+        return Unroutable(refused.code, refused.detail)
+    guarded = guard(request, deps.guards.policy(request.tenant))
     if isinstance(guarded, Unmaskable):
         return Unroutable(Code.INVALID, guarded.detail)
-    request = guarded.request
     candidates = deps.menu.candidates(request.model)
     if not candidates:
         known = ", ".join(each.id for each in deps.menu.listing().models)
@@ -111,7 +112,7 @@ def _route(
     refusals: list[str] = []
     for each in candidates:
         try:
-            prepared = deps.vendors[each.vendor].prepare(request, each)
+            prepared = deps.vendors[each.vendor].prepare(guarded.request, each)
         except PermanentFault as fault:
             refusals.append(fault.detail)
         else:

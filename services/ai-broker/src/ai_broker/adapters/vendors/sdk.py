@@ -7,6 +7,8 @@ thread. Their own retries are off: every attempt must have its own row.
 
 import asyncio
 import importlib
+import logging
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from ai_broker.adapters.vendors.sse import EventTooLarge
 from ai_broker.domain.vendor import Failure, FailureKind, VendorError
+from telemetry.redaction import redact
 
 C = TypeVar("C")
 
@@ -23,7 +26,9 @@ CONNECT_S: Final = 10.0
 IDLE_S: Final = 120.0
 DRAIN_S: Final = 0.25
 DETAIL_CHARACTERS: Final = 500
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _CREDENTIALS: Final = frozenset({401, 403})
+_CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class Lazy(Generic[C]):
         async with self._lock:
             if self.made is None:
                 await asyncio.to_thread(importlib.import_module, self._module)
+                # At DEBUG, which OPENAI_LOG would set, the SDKs write whole prompts.
+                logging.getLogger(self._module).setLevel(logging.WARNING)
                 self.made = self._make()
             return self.made
 
@@ -95,8 +102,9 @@ def malformed(vendor: str, what: str) -> VendorError:
 
 def reported(vendor: str, status: int | None, code: str, message: str) -> VendorError:
     """Return the error that a vendor reported inside its answer."""
-    detail = f"{vendor} reported {code}: {message[:DETAIL_CHARACTERS]}"
-    return VendorError(Failure(FailureKind.REPORTED, detail, status, code))
+    word = _word(code) or "error"
+    detail = f"{vendor} reported {word}: {_told(message)}"
+    return VendorError(Failure(FailureKind.REPORTED, detail, status, word))
 
 
 def lower(headers: Mapping[str, str]) -> dict[str, str]:
@@ -110,10 +118,14 @@ def _status_failure(vendor: str, error: Any) -> Failure:  # Any: either SDK's
     if status in _CREDENTIALS:
         # Vendors quote a part of the key back; callers must not see even that.
         message = "the credentials that the platform is configured with were refused"
+    for name in _CREDENTIAL_HEADERS:
+        sent = error.request.headers.get(name, "").removeprefix("Bearer ")
+        if sent:
+            message = message.replace(sent, "[credential]")
     headers = lower(error.response.headers)
     return Failure(
         FailureKind.REFUSED,
-        f"{vendor} answered {status} {code or ''}: {message[:DETAIL_CHARACTERS]}",
+        f"{vendor} answered {status} {code or ''}: {_told(message)}",
         status,
         code,
         headers,
@@ -146,8 +158,18 @@ def _described(body: object) -> tuple[str | None, str]:
         error = found.error if isinstance(found, _Envelope) else found
         detailed = error.details.error_code if error.details else None
         code = detailed or error.code or error.type
-        return None if code is None else str(code), error.message
+        return None if code is None else _word(str(code)), error.message
     return None, body if isinstance(body, str) else "(no readable body)"
+
+
+def _word(code: str) -> str | None:
+    """Return a code that is one; anything longer could quote what people wrote."""
+    return code if _WORD.fullmatch(code) else None
+
+
+def _told(message: str) -> str:
+    """Return what callers may read of a vendor's message: no credentials."""
+    return str(redact(message))[:DETAIL_CHARACTERS]
 
 
 def _connection_failure(vendor: str, cause: BaseException | None) -> Failure:
