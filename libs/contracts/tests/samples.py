@@ -29,6 +29,7 @@ from sample_parts import (
 from contracts import (
     budgets,
     completions,
+    credentials,
     deadletters,
     delivery,
     employees,
@@ -314,6 +315,18 @@ SAMPLES: Final[dict[str, Message]] = {
                 vendor="sandbox-openai",
                 model="sandbox-large",
                 is_alias=True,
+            ),
+        )
+    ),
+    "put-credential": credentials.PutCredential.model_validate(
+        {"tenant": TENANT, "vendor": "openai", "key": "sk-sample-0123456789"}
+    ),
+    "remove-credential": credentials.RemoveCredential(tenant=TENANT, vendor="openai"),
+    "list-credentials": credentials.ListCredentials(tenant=TENANT),
+    "credential-page": credentials.CredentialPage(
+        credentials=(
+            credentials.CredentialInfo(
+                vendor="openai", created_at=AT, fingerprint="0123456789ab", last4="6789"
             ),
         )
     ),

@@ -7,9 +7,13 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from ai_broker.adapters.answer_cache import SqlAnswerCache
+from ai_broker.adapters.credentials import SqlCredentials
+from ai_broker.adapters.keyring import Keyring
+from ai_broker.adapters.own_vendors import OwnVendors
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import ATTEMPT, SHARED, BrokerTable
-from ai_broker.domain.catalogue import Candidate, Menu, ModelEntry, Protocol
+from ai_broker.adapters.vendors.pool import VendorPool
+from ai_broker.domain.catalogue import Candidate, Endpoint, Menu, ModelEntry, Protocol
 from ai_broker.domain.catalogue import VendorEntry as Entry
 from ai_broker.domain.vendor import (
     Done,
@@ -51,6 +55,9 @@ GOOD: tuple["Act", ...] = (
     SEEN,
 )
 LIMITED = Failure(FailureKind.REFUSED, "slow down", 429, "rate_limit_error")
+
+MODELS = {"first": "model-1", "second": "model-2", "third": "model-3"}
+"""Three vendors; the platform has keys for the first two."""
 
 Act = VendorEvent | Failure | float | Callable[[], None]
 
@@ -131,6 +138,10 @@ class World:
         self.database = InlineDatabase.create(BrokerTable.metadata)
         self.first = ScriptedVendor(self.clock)
         self.second = ScriptedVendor(self.clock)
+        self.keyed: dict[str, ScriptedVendor] = {}
+        """By key, the vendors that tenants' own keys lead to."""
+        self.keks = [bytes(32)]
+        self.pool = VendorPool(lambda endpoint: self.keyed[endpoint.key])
         self.woken: list[str] = []
 
     def replica(
@@ -140,9 +151,16 @@ class World:
         cache: AnswerCache | None = None,
     ) -> Desk:
         menu = Menu(
-            (entry("first", "model-1"), entry("second", "model-2")),
+            tuple(entry(name, MODELS[name]) for name in ("first", "second")),
             {"smart": ("first/model-1", "second/model-2")},
         )
+        credentials, sealer = (
+            SqlCredentials(self.database),
+            Keyring(self.keks, self.ids),
+        )
+        keyable = {
+            each: Endpoint(entry(each, model), "") for each, model in MODELS.items()
+        }
         deps = Deps(
             store=SqlStore(self.database, self.woken.extend, self.clock),
             vendors={"first": self.first, "second": self.second},
@@ -151,6 +169,10 @@ class World:
             ids=self.ids,
             instance=name,
             cache=cache or SqlAnswerCache(self.database),
+            own=OwnVendors(credentials, sealer, keyable, self.pool, self.clock),
+            credentials=credentials,
+            sealer=sealer,
+            keyable=frozenset(keyable),
             limits=limits or Limits(),
         )
         return Desk(deps)

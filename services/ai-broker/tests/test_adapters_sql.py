@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 
 from ai_broker.adapters.answer_cache import SqlAnswerCache
+from ai_broker.adapters.credentials import SqlCredentials
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import CACHED_ANSWER, SHARED, BrokerTable
 from ai_broker.domain import attempt as attempts
@@ -16,6 +17,7 @@ from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Claim, Granted, Held, State
+from ai_broker.domain.credential import Credential, Sealed
 from ai_broker.ports import Work
 from contracts.completions import (
     ChatTurn,
@@ -242,3 +244,27 @@ async def test_an_equal_question_finds_the_last_answer(database: Database) -> No
     assert await cache.find(REQUEST, NOW) is None
     left = await database.read(lambda conn: conn.execute(select(CACHED_ANSWER)).all())
     assert left == []
+
+
+async def test_credentials_are_put_replaced_resealed_and_removed(
+    database: Database,
+) -> None:
+    """One key per tenant and vendor; a seal is replaced only while it is unchanged."""
+    store = SqlCredentials(database)
+    first = Credential("acme", "openai", Sealed("k1", b"one"), "f", "last", NOW)
+    second = replace(first, sealed=Sealed("k1", b"two"), last4=None)
+    other = replace(first, tenant="globex")
+    for each in (first, other, second):
+        await store.put(each)
+    assert list(await store.of("acme")) == [second]
+    assert list(await store.sealed_otherwise("k2", ("", ""), 9)) == [second, other]
+    assert list(await store.sealed_otherwise("k2", ("acme", "openai"), 9)) == [other]
+    assert list(await store.sealed_otherwise("k2", ("", ""), 1)) == [second]
+    assert list(await store.sealed_otherwise("k1", ("", ""), 9)) == []
+    new = Sealed("k2", b"new")
+    assert await store.reseal([(first, new), (other, new)]) == 1
+    assert list(await store.of("acme")) == [second]
+    assert list(await store.of("globex")) == [replace(other, sealed=new)]
+    assert await store.remove("acme", "openai")
+    assert not await store.remove("acme", "openai")
+    assert list(await store.of("acme")) == []

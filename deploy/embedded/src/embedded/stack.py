@@ -9,6 +9,7 @@ from typing import Final
 from contracts.subjects import Service
 from embedded.ports import HOST, Ports
 from embedded.process import Command
+from embedded.secrets import KEK
 from embedded.state import ROOT, State
 from nats_bootstrap.topology import SYSTEM_USER
 
@@ -146,6 +147,7 @@ def service_command(
         settings["ADMIN_KEY"] = secrets["admin_key"]
     if service is Service.AI_BROKER:
         settings["SANDBOX_URL"] = plan.sandbox_url
+        settings["KEK"] = secrets[KEK]
     package = service.replace("-", "_")
     prefix = package.upper()
     environment = {f"{prefix}_{name}": value for name, value in settings.items()}

@@ -106,6 +106,8 @@ class UsageRecord(Message):
     """The lease that the attempt was reserved under; see ``contracts.budgets``."""
     vendor: str
     """The catalogue's vendor name: ``openai``."""
+    own_key: bool = False
+    """Whether the tenant's own key was used, so that the vendor bills the tenant."""
     requested_model: str
     """What the caller asked for, an alias perhaps."""
     model: str

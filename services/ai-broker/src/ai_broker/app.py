@@ -10,16 +10,33 @@ from typing import assert_never
 import yaml
 
 from ai_broker.adapters.answer_cache import SqlAnswerCache
+from ai_broker.adapters.credentials import SqlCredentials
+from ai_broker.adapters.key_files import find_key_files
+from ai_broker.adapters.keyring import Keyring, read_keks
+from ai_broker.adapters.own_vendors import OwnVendors
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import SHARED
 from ai_broker.adapters.vendors.anthropic import AnthropicVendor
 from ai_broker.adapters.vendors.openai import OpenAIVendor
+from ai_broker.adapters.vendors.pool import FileKeyed, VendorPool
 from ai_broker.adapters.vendors.sdk import Patience
-from ai_broker.domain.catalogue import Catalogue, Endpoint, Menu, Protocol, usable
+from ai_broker.domain.catalogue import (
+    Catalogue,
+    Endpoint,
+    Menu,
+    Protocol,
+    addresses,
+    usable,
+)
 from ai_broker.domain.guard.policy import GuardBook
 from ai_broker.entrypoints.http import checks
 from ai_broker.entrypoints.subscribers import subscriptions
-from ai_broker.handlers import Desk, prune_forever, sweep_forever
+from ai_broker.handlers import (
+    Desk,
+    prune_forever,
+    rewrap_forever,
+    sweep_forever,
+)
 from ai_broker.ports import Deps, Limits, Vendor
 from ai_broker.settings import Settings
 from contracts.subjects import Service
@@ -40,6 +57,13 @@ class Composed:
 
     runnable: Runnable
     deps: Deps
+    pool: VendorPool
+
+    async def close(self) -> None:
+        """Close every vendor's connections."""
+        for vendor in self.deps.vendors.values():
+            await vendor.close()
+        await self.pool.close()
 
 
 def compose(
@@ -63,11 +87,13 @@ def compose(
         vendors: By name, instead of the real ones; only those are on the menu.
     """
     catalogue = read_catalogue(settings.catalogue_file)
-    endpoints = usable(catalogue, settings.vendor_environment, settings.sandbox_url)
-    named = open_vendors(endpoints, settings) if vendors is None else vendors
+    named = open_vendors(catalogue, settings) if vendors is None else vendors
     entries = tuple(each for each in catalogue.vendors if each.name in named)
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
     relay = Relay(bus, delivery, clock)
+    keyring, credentials = open_keyring(settings, ids), SqlCredentials(database)
+    keyable = addresses(catalogue, settings.vendor_environment, settings.sandbox_url)
+    pool = VendorPool(partial(_vendor, patience=_patience(settings)))
     deps = Deps(
         store=SqlStore(database, relay.wake, clock),
         vendors=named,
@@ -76,6 +102,10 @@ def compose(
         ids=ids,
         instance=bus.instance,
         cache=SqlAnswerCache(database),
+        own=OwnVendors(credentials, keyring, keyable, pool, clock),
+        credentials=credentials,
+        sealer=keyring,
+        keyable=frozenset(keyable),
         limits=Limits(
             lease_s=settings.lease_s,
             heartbeat_s=settings.lease_s / 4,
@@ -86,10 +116,14 @@ def compose(
     desk = Desk(deps)
     own = subscriptions(desk)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
-    loops = (relay.run, partial(sweep_forever, deps), partial(prune_forever, deps))
+    loops = (
+        relay.run,
+        *(partial(each, deps) for each in (sweep_forever, prune_forever)),
+        partial(rewrap_forever, deps),
+    )
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
-    return Composed(runnable, deps)
+    return Composed(runnable, deps, pool)
 
 
 def read_catalogue(path: Path) -> Catalogue:
@@ -104,12 +138,40 @@ def read_guards(path: Path | None) -> GuardBook:
     return GuardBook.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def open_vendors(
-    endpoints: tuple[Endpoint, ...], settings: Settings
-) -> dict[str, Vendor]:
-    """Return a client of each endpoint; the SDKs are not imported yet."""
-    patience = Patience(settings.vendor_connect_s, settings.vendor_idle_s)
-    return {each.entry.name: _vendor(each, patience) for each in endpoints}
+def open_vendors(catalogue: Catalogue, settings: Settings) -> dict[str, Vendor]:
+    """Return a client of each usable vendor; the SDKs are not imported yet."""
+    files = find_key_files(catalogue, settings.vendor_environment)
+    keys = {name: file.key() for name, file in files.items()}
+    environment = {**settings.vendor_environment, **keys}
+    make = partial(_vendor, patience=_patience(settings))
+    opened: dict[str, Vendor] = {}
+    for each in usable(catalogue, environment, settings.sandbox_url):
+        used = next((n for n in each.entry.key_envs if environment.get(n)), "")
+        file = files.get(used)
+        opened[each.entry.name] = (
+            make(each) if file is None else FileKeyed(each, file, make)
+        )
+    return opened
+
+
+def open_keyring(settings: Settings, ids: IdSource) -> Keyring:
+    """
+    Return the key-encryption keys, perhaps none.
+
+    Raises:
+        ValueError: They cannot be read; nothing of them is quoted.
+    """
+    if settings.kek is not None and settings.kek_file is not None:
+        raise ValueError("AI_BROKER_KEK and AI_BROKER_KEK_FILE are both set: set one")
+    if settings.kek_file is not None:
+        return Keyring(read_keks(settings.kek_file.read_text("utf-8")), ids)
+    return Keyring(
+        read_keks(settings.kek.get_secret_value() if settings.kek else ""), ids
+    )
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(settings.vendor_connect_s, settings.vendor_idle_s)
 
 
 def _vendor(endpoint: Endpoint, patience: Patience) -> Vendor:
@@ -138,7 +200,6 @@ async def run(settings: Settings) -> None:
                 composed.runnable, bus=bus, checks=checks(database), settings=settings
             )
         finally:
-            for vendor in composed.deps.vendors.values():
-                await vendor.close()
+            await composed.close()
     finally:
         await database.close()

@@ -7,8 +7,9 @@ from typing import Protocol, TypeVar
 
 from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.cache import Kept
-from ai_broker.domain.catalogue import Candidate, Menu
+from ai_broker.domain.catalogue import Candidate, Menu, VendorEntry
 from ai_broker.domain.completion import Held
+from ai_broker.domain.credential import Credential, Sealed
 from ai_broker.domain.guard.policy import GuardBook
 from ai_broker.domain.vendor import Prepared, VendorEvent
 from contracts.completions import Completion, CompletionRequest
@@ -136,6 +137,76 @@ class Vendor(Protocol):
 
 
 @dataclass(frozen=True)
+class Own:
+    """The vendors that one tenant has keys of its own for."""
+
+    entries: tuple[VendorEntry, ...] = ()
+    """As the catalogue has them."""
+    vendors: Mapping[str, Vendor] = field(default_factory=dict[str, Vendor])
+    """A client of each, by name."""
+
+
+class OwnVendors(Protocol):
+    """Clients that call with tenants' own keys."""
+
+    async def of(self, tenant: str) -> Own:
+        """Return a tenant's; what changed elsewhere may show some seconds later."""
+        ...
+
+    async def forget(self, tenant: str, vendor: str) -> None:
+        """Look anew at the next call: a key has changed."""
+        ...
+
+
+class Credentials(Protocol):
+    """Where tenants' sealed keys are."""
+
+    async def put(self, credential: Credential) -> None:
+        """Keep a key in the place of an earlier one."""
+        ...
+
+    async def remove(self, tenant: str, vendor: str) -> bool:
+        """Forget a key; False when there was none."""
+        ...
+
+    async def of(self, tenant: str) -> Sequence[Credential]:
+        """Return a tenant's keys, by vendor."""
+        ...
+
+    async def sealed_otherwise(
+        self, kek_id: str, after: tuple[str, str], limit: int
+    ) -> Sequence[Credential]:
+        """Return keys sealed under another KEK, past this tenant and vendor."""
+        ...
+
+    async def reseal(self, changes: Sequence[tuple[Credential, Sealed]]) -> int:
+        """Replace seals that nobody changed meanwhile; return how many."""
+        ...
+
+
+class Sealer(Protocol):
+    """Encrypts under key-encryption keys (KEKs)."""
+
+    @property
+    def kek_id(self) -> str | None:
+        """The id of the KEK that seals; None without one."""
+        ...
+
+    def seal(self, secret: str, bound_to: bytes) -> Sealed:
+        """Encrypt a text, bound to these bytes; PermanentFault without a KEK."""
+        ...
+
+    def unseal(self, sealed: Sealed, bound_to: bytes) -> str:
+        """
+        Decrypt a text.
+
+        Raises:
+            PermanentFault: Its KEK is not here, or it was sealed for something else.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class Limits:
     """How long things may take, in seconds."""
 
@@ -153,6 +224,8 @@ class Limits:
     """How long after its deadline an attempt counts as abandoned."""
     prune_s: float = 600.0
     """How often old completions are looked for."""
+    rewrap_s: float = 600.0
+    """How often keys sealed under an older KEK are looked for."""
     keep_s: float = 30 * 86_400.0
     """How long an answer can be asked for again, after its end."""
     commit_tries: int = 6
@@ -177,6 +250,14 @@ class Deps:
     """This process, as cancels and leases know it."""
     cache: AnswerCache
     """Asked only for requests that take a kept answer."""
+    own: OwnVendors
+    """Clients that call with tenants' own keys."""
+    credentials: Credentials
+    """Those keys, sealed."""
+    sealer: Sealer
+    """What seals and opens them."""
+    keyable: frozenset[str] = frozenset()
+    """The vendors that a tenant may put a key of its own for."""
     limits: Limits = field(default_factory=Limits)
     guards: GuardBook = field(default_factory=GuardBook)
     """Which tenants' personal data is masked on its way to vendors."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from messaging.settings import ServiceSettings
@@ -35,6 +35,11 @@ class Settings(ServiceSettings):
         default_factory=lambda: dict(os.environ), repr=False
     )
     """Where vendors' keys and addresses are looked up."""
+    kek: SecretStr | None = None
+    """Key-encryption keys for tenants' own vendor keys, 64 hex digits each, apart by
+    commas or spaces: the first one seals, all of them open."""
+    kek_file: Path | None = None
+    """A file with key-encryption keys, read at start; instead of ``kek``."""
     vendor_connect_s: float = Field(default=10, gt=0, le=60)
     """How long a connection to a vendor may take."""
     vendor_idle_s: float = Field(default=120, gt=0, le=900)

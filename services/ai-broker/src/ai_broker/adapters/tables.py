@@ -86,9 +86,24 @@ class CachedAnswerRow(BrokerTable, table=True):
     answered_at: datetime = Field(sa_column=Column(Instant, nullable=False))
 
 
+class VendorCredentialRow(BrokerTable, table=True):
+    """A tenant's own key for a vendor, sealed under a key that is not in the store."""
+
+    __tablename__ = "vendor_credential"  # pyright: ignore[reportAssignmentType] -- SQLModel
+
+    tenant: str = Field(primary_key=True)
+    vendor: str = Field(primary_key=True)
+    kek_id: str
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    fingerprint: str
+    last4: str | None
+    created_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+
+
 COMPLETION: Final[Table] = BrokerTable.metadata.tables["completion"]
 ATTEMPT: Final[Table] = BrokerTable.metadata.tables["attempt"]
 CACHED_ANSWER: Final[Table] = BrokerTable.metadata.tables["cached_answer"]
+VENDOR_CREDENTIAL: Final[Table] = BrokerTable.metadata.tables["vendor_credential"]
 
 
 def completion_values(held: Held) -> dict[str, object]:

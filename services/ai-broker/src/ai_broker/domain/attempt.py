@@ -73,6 +73,7 @@ def dispatch(
         user=request.user,
         api_key_id=request.api_key_id,
         vendor=candidate.vendor,
+        own_key=candidate.own_key,
         requested_model=request.model,
         model=candidate.model,
         usage=assumed,

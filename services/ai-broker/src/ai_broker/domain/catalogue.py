@@ -7,7 +7,7 @@ its candidates that are usable here are tried in this order.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -70,6 +70,8 @@ class Candidate:
     vendor: str
     model: str
     output_tokens_default: int = OUTPUT_TOKENS_DEFAULT
+    own_key: bool = False
+    """Whether it is called with the tenant's own key."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,21 @@ def usable(
     return tuple(each for each in endpoints if each is not None)
 
 
+def addresses(
+    catalogue: Catalogue, environment: Mapping[str, str], sandbox_url: str | None
+) -> dict[str, Endpoint]:
+    """Return by name every vendor that a key of a tenant's own makes usable."""
+    found: dict[str, Endpoint] = {}
+    for entry in catalogue.vendors:
+        keyed = dict(environment)
+        # Any key will do: only the address is wanted.
+        keyed.update(dict.fromkeys(entry.key_envs, "tenant's"))
+        endpoint = _endpoint(entry, keyed, sandbox_url)
+        if endpoint is not None:
+            found[entry.name] = endpoint
+    return found
+
+
 def _endpoint(
     entry: VendorEntry, environment: Mapping[str, str], sandbox_url: str | None
 ) -> Endpoint | None:
@@ -123,9 +140,22 @@ class Menu:
 
     vendors: tuple[VendorEntry, ...]
     aliases: Mapping[str, tuple[str, ...]]
+    own: frozenset[str] = frozenset()
+    """The vendors that are called with the tenant's own key."""
+
+    def with_own(self, entries: tuple[VendorEntry, ...]) -> "Menu":
+        """Return a tenant's menu: what it has keys of its own for comes first."""
+        own = frozenset(each.name for each in entries)
+        others = tuple(each for each in self.vendors if each.name not in own)
+        return replace(self, vendors=entries + others, own=own)
 
     def candidates(self, name: str) -> tuple[Candidate, ...]:
         """Return who may answer for a name, first choice first; empty if unknown."""
+        return tuple(
+            replace(each, own_key=each.vendor in self.own) for each in self._for(name)
+        )
+
+    def _for(self, name: str) -> tuple[Candidate, ...]:
         if name in self.aliases:
             found = (self._named(each) for each in self.aliases[name])
             return tuple(each for each in found if each is not None)

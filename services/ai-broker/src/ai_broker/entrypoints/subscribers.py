@@ -4,6 +4,14 @@ from ai_broker import handlers
 from ai_broker.handlers import Desk
 from contracts import subjects
 from contracts.completions import CompletionRequest
+from contracts.credentials import (
+    CredentialInfo,
+    CredentialPage,
+    ListCredentials,
+    PutCredential,
+    RemoveCredential,
+)
+from contracts.delivery import Nothing
 from contracts.frames import CancelCompletion
 from contracts.models import ListModels, ModelPage
 from messaging.bus import Delivery
@@ -27,12 +35,30 @@ def subscriptions(desk: Desk) -> tuple[Subscription, ...]:
     async def on_cancel(message: CancelCompletion) -> None:
         await handlers.cancel(message, desk)
 
-    async def on_models(_request: ListModels, _delivery: Delivery) -> ModelPage:
-        return desk.deps.menu.listing()
+    async def on_models(request: ListModels, _delivery: Delivery) -> ModelPage:
+        return (await handlers.deps_for(desk.deps, request.tenant)).menu.listing()
+
+    async def on_credential_put(
+        request: PutCredential, _delivery: Delivery
+    ) -> CredentialInfo:
+        return await handlers.put_credential(request, desk.deps)
+
+    async def on_credential_remove(
+        request: RemoveCredential, _delivery: Delivery
+    ) -> Nothing:
+        return await handlers.remove_credential(request, desk.deps)
+
+    async def on_credential_list(
+        request: ListCredentials, _delivery: Delivery
+    ) -> CredentialPage:
+        return await handlers.list_credentials(request, desk.deps)
 
     return (
         AnswerInFrames(subjects.COMPLETE, CompletionRequest, on_completion_requested),
         Answer(subjects.MODELS, ListModels, on_models),
+        Answer(subjects.CREDENTIAL_PUT, PutCredential, on_credential_put),
+        Answer(subjects.CREDENTIAL_REMOVE, RemoveCredential, on_credential_remove),
+        Answer(subjects.CREDENTIAL_LIST, ListCredentials, on_credential_list),
         Hear(
             subjects.cancel_completion(desk.deps.instance), CancelCompletion, on_cancel
         ),

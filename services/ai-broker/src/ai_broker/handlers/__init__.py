@@ -1,16 +1,30 @@
-"""Use cases: answer a completion once, cancel it, find lost attempts, forget."""
+"""Use cases: answer a completion once, cancel it, find lost attempts, keep keys."""
 
 from ai_broker.handlers.cancel import cancel
 from ai_broker.handlers.complete import complete
+from ai_broker.handlers.credentials import (
+    list_credentials,
+    put_credential,
+    remove_credential,
+    rewrap,
+    rewrap_forever,
+)
 from ai_broker.handlers.desk import Desk
+from ai_broker.handlers.equip import deps_for
 from ai_broker.handlers.sweep import prune, prune_forever, sweep, sweep_forever
 
 __all__ = [
     "Desk",
     "cancel",
     "complete",
+    "deps_for",
+    "list_credentials",
     "prune",
     "prune_forever",
+    "put_credential",
+    "remove_credential",
+    "rewrap",
+    "rewrap_forever",
     "sweep",
     "sweep_forever",
 ]

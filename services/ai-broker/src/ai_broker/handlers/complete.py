@@ -29,6 +29,7 @@ from ai_broker.handlers import books, rounds
 from ai_broker.handlers.call import Choice
 from ai_broker.handlers.caller import Caller, failure
 from ai_broker.handlers.desk import Desk, End
+from ai_broker.handlers.equip import equipped
 from ai_broker.handlers.rounds import Begun
 from ai_broker.ports import Deps, Work
 from contracts.completions import Completion, CompletionRequest
@@ -56,6 +57,7 @@ Outcome = Stored | Busy | Mismatch | Begun | Unroutable | Failed | None
 
 async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> None:
     """Answer with frames; the last is ``Finished`` or ``Failed``."""
+    desk = await equipped(desk, request.tenant)
     deps = desk.deps
     caller = Caller(request, sink)
     digest = completions.digest_of(request)

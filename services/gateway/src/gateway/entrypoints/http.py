@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from contracts.employees import Employee
 from contracts.events import Trigger
-from gateway.entrypoints import models, owners, problems, tasks, tenants
+from gateway.entrypoints import models, owners, problems, tasks, tenants, vendors
 from gateway.entrypoints.door_document import door_paths, door_schemas
 from gateway.entrypoints.doors import Bounds, Door, DoorRoute
 from gateway.entrypoints.middleware import LimitBody, Observe
@@ -48,6 +48,7 @@ def create_app(deps: Deps, limits: Limits) -> FastAPI:
     app.include_router(tasks.routes)
     app.include_router(owners.routes)
     app.include_router(tenants.routes)
+    app.include_router(vendors.routes)
     app.include_router(models.routes)
     slots = asyncio.Semaphore(limits.completions_max)
     for path, tongue in TONGUES.items():
