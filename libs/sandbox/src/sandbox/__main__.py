@@ -1,9 +1,9 @@
 """Run the sandbox vendor: ``python -m sandbox --port 0 --port-file PATH``."""
 
-import asyncio
+import uvloop
 
 from sandbox.app import run
 from sandbox.settings import read_settings
 
 if __name__ == "__main__":
-    asyncio.run(run(read_settings()))
+    uvloop.run(run(read_settings()))

@@ -1,6 +1,6 @@
 """One answer on its way to the client: paced, written, and disturbed by a fault."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiohttp import web
@@ -12,7 +12,7 @@ from sandbox.faults import NO_FAULT, Behaviour, Disturbance, Dress, Fault, Point
 from sandbox.ledger import EndState
 from sandbox.payload import JsonObject, compact
 from sandbox.tokens import PieceKind
-from sandbox.wire import Reply, Stage, Wire
+from sandbox.wire import Reply, Wire
 from sandbox.world import World
 
 BATCH_BYTES: Final = 8192
@@ -148,40 +148,63 @@ async def _deliver_endless(delivery: Delivery, reply: Reply) -> web.StreamRespon
     return await _break(delivery, response)
 
 
+@dataclass
+class _Outbox:
+    """Events on their way; usage counts as reported once it is written."""
+
+    response: web.StreamResponse
+    record: CallRecord
+    data: bytearray = field(default_factory=bytearray)
+    has_usage: bool = False
+
+    def add(self, data: bytes, *, has_usage: bool) -> None:
+        """Keep an event until it is sent."""
+        self.data += data
+        self.has_usage = self.has_usage or has_usage
+
+    async def send(self) -> None:
+        """Write what is kept."""
+        if self.data:
+            await self.response.write(bytes(self.data))
+            self.data.clear()
+        self.record.usage_reported = self.has_usage
+
+    async def finish(self) -> None:
+        """Write what is kept with the end of the body."""
+        await self.response.write_eof(bytes(self.data))
+        self.record.usage_reported = self.has_usage
+        self.record.end_state = EndState.COMPLETED
+
+
 async def _deliver_stream(delivery: Delivery, reply: Reply) -> web.StreamResponse:
-    record, fault, behaviour = delivery.record, delivery.fault, delivery.behaviour
+    fault, behaviour = delivery.fault, delivery.behaviour
     disturbance, struck = behaviour.disturbance, False
     response = await _open(delivery, "text/event-stream; charset=utf-8", None)
-    events, batch = delivery.wire.stream(reply), bytearray()
+    events, outbox = delivery.wire.stream(reply), _Outbox(response, delivery.record)
     if behaviour.dress is not Dress.PLAIN:
         events = dress(events, behaviour.dress, delivery.wire.name)
     is_paced = delivery.latency.token_ms > 0
     for number, event in enumerate(events):
-        data, reported = event.data, event.reports_usage
+        data, has_usage = event.data, event.reports_usage
         if fault and not struck and fault.strikes(number, event.stage):
             struck = True
             if disturbance in _BREAKS:
-                await _flush(response, batch)
+                await outbox.send()
                 return await _break(delivery, response)
             if disturbance is Disturbance.BAD_JSON:
-                data, reported = spoil(data), False
+                data, has_usage = spoil(data), False
         if is_paced:
-            await _flush(response, batch)
+            await outbox.send()
             await _pace(delivery, event.output_tokens)
         if disturbance in _DRIBBLES:
             await _dribble(delivery, response, data, [data])
-        else:
-            batch += data
-        if event.stage is Stage.OPENING:
-            await _flush(response, batch)
-        elif len(batch) >= BATCH_BYTES:
-            await _flush(response, batch)
+            data = b""
+        outbox.add(data, has_usage=has_usage)
+        if len(outbox.data) >= BATCH_BYTES:
+            await outbox.send()
             await delivery.world.sleep(0)  # others' turn, and a hang-up is seen
-        record.output_tokens = event.output_tokens
-        record.usage_reported = record.usage_reported or reported
-    await _flush(response, batch)
-    await response.write_eof()
-    record.end_state = EndState.COMPLETED
+        delivery.record.output_tokens = event.output_tokens
+    await outbox.finish()
     return response
 
 
@@ -260,12 +283,6 @@ async def _open(
         response.content_length = length
     await response.prepare(delivery.request)
     return response
-
-
-async def _flush(response: web.StreamResponse, batch: bytearray) -> None:
-    if batch:
-        await response.write(bytes(batch))
-        batch.clear()
 
 
 async def _pause(delivery: Delivery, milliseconds: float) -> None:

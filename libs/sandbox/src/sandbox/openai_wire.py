@@ -15,6 +15,7 @@ from sandbox.tokens import Piece, PieceKind
 from sandbox.wire import Event, Reply, Stage, Telling, Usage
 
 CHAT_MODELS: Final = ("sandbox-small", "sandbox-large", REASONER, OPEN_REASONER)
+PADDED_TO: Final = 16
 SECOND_MS: Final = 1000
 WINDOW: Final = 128_000
 CREATED: Final = 1_767_225_600
@@ -130,11 +131,7 @@ class OpenAIWire:
         yield chunks.one({}, spent, Stage.ENDING, finish)
         told = reply.told if reply.conversation.include_usage else None
         if told and reply.telling is not Telling.LOOKALIKE:
-            usage: JsonObject = {**chunks.head, "choices": []}
-            usage["usage"] = _usage(reply, told)
-            if reply.telling is Telling.NULL_CHOICES:
-                usage["choices"] = None
-            yield _event(usage, spent, Stage.ENDING, reports_usage=True)
+            yield chunks.usage(told, spent)
         done, reported = b"data: [DONE]\n\n", told is not None
         yield Event(done, spent, Stage.ENDING, reports_usage=reported)
 
@@ -229,7 +226,8 @@ class _Chunks:
     """The chunks of one stream: one head, one rule of telling the usage."""
 
     def __init__(self, reply: Reply) -> None:
-        self.head = _head(reply, "chat.completion.chunk")
+        # The head is the same on every chunk: it is put into JSON once.
+        self._head = compact(_head(reply, "chat.completion.chunk"))[:-1]
         self._reply = reply
 
     def one(
@@ -244,10 +242,10 @@ class _Chunks:
         choice: JsonObject = {
             "index": 0,
             "delta": delta,
-            "logprobs": _logprobs(self._reply, text_of(delta.get("content"))),
+            "logprobs": _logprobs(reply, text_of(delta.get("content"))),
             "finish_reason": finish,
         }
-        body: JsonObject = {**self.head, "choices": [choice]}
+        body: JsonObject = {"choices": [choice]}
         told, in_choice = reply.told, False
         if reply.conversation.include_usage and told:
             body["usage"] = None
@@ -258,16 +256,23 @@ class _Chunks:
                 del body["usage"]
         if in_choice and told:
             choice["usage"] = _usage(reply, told)
-        if reply.conversation.obfuscate:
-            body["obfuscation"] = "0" * (16 - len(compact(delta)) % 16)
-        return _event(body, so_far, stage, reports_usage=in_choice)
+        data = self._data(body, pads=reply.conversation.obfuscate)
+        return Event(data, so_far, stage, reports_usage=in_choice)
 
+    def usage(self, told: Usage, so_far: int) -> Event:
+        """Write the last chunk, which has no choice."""
+        is_null = self._reply.telling is Telling.NULL_CHOICES
+        body: JsonObject = {"choices": None if is_null else []}
+        body["usage"] = _usage(self._reply, told)
+        return Event(self._data(body), so_far, Stage.ENDING, reports_usage=True)
 
-def _event(
-    body: JsonObject, so_far: int, stage: Stage, *, reports_usage: bool = False
-) -> Event:
-    data = f"data: {compact(body)}\n\n".encode()
-    return Event(data, so_far, stage, reports_usage)
+    def _data(self, body: JsonObject, *, pads: bool = False) -> bytes:
+        """Join head and body, padded so that its length tells little of the text."""
+        text = compact(body)
+        if pads:
+            padding = "0" * (PADDED_TO - len(text) % PADDED_TO)
+            text = f'{text[:-1]},"obfuscation":"{padding}"}}'
+        return f"data: {self._head},{text[1:]}\n\n".encode()
 
 
 def _delta(reply: Reply, piece: Piece) -> JsonObject:

@@ -3,10 +3,13 @@
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, "Json"]
+
+# Made once: ``json.dumps`` makes an encoder for each call that wants no blanks.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class FailureKind(StrEnum):
@@ -95,4 +98,4 @@ def list_of(value: Json) -> list[Json]:
 
 def compact(value: Json) -> str:
     """Render JSON without needless bytes, non-ASCII kept as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)

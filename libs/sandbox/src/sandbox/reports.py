@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Final
 
 from aiohttp import web
-from multidict import MultiMapping
 
 from sandbox.ledger import RowKind
 from sandbox.payload import RequestRefused, bad_request
@@ -34,7 +33,7 @@ class Reports:
         try:
             self.vendor.authenticate(request, ANTHROPIC)
             query = self._query(
-                request.query,
+                request,
                 start=_moment(request.query.get("starting_at"), "starting_at"),
                 end=_moment(request.query.get("ending_at"), "ending_at"),
             )
@@ -48,7 +47,7 @@ class Reports:
         try:
             self.vendor.authenticate(request, OPENAI)
             query = self._query(
-                request.query,
+                request,
                 start=_number(request.query.get("start_time"), "start_time"),
                 end=_number(request.query.get("end_time"), "end_time"),
             )
@@ -57,12 +56,11 @@ class Reports:
             return self.vendor.refuse(request, OPENAI, refused.failure)
         return json_reply(openai_page(page, kind))
 
-    def _query(
-        self, query: MultiMapping[str], start: int | None, end: int | None
-    ) -> Query:
+    def _query(self, request: web.Request, start: int | None, end: int | None) -> Query:
         if start is None:
             message = "a report needs its start: start_time, or starting_at"
             raise bad_request(message, "start_time")
+        query = request.query
         if page := query.get("page"):
             start = _number(page.removeprefix("page_"), "page") or start
         now = int(self.vendor.world.now()) + 1
@@ -71,13 +69,14 @@ class Reports:
             end=now if end is None else min(end, now),
             width=query.get("bucket_width", "1d"),
             limit=_number(query.get("limit"), "limit"),
-            group_by=_listed(query, "group_by"),
-            models=_listed(query, "models"),
+            group_by=_listed(request, "group_by"),
+            models=_listed(request, "models"),
         )
 
 
-def _listed(query: MultiMapping[str], name: str) -> tuple[str, ...]:
+def _listed(request: web.Request, name: str) -> tuple[str, ...]:
     """Return the values of ``name`` or ``name[]``, repeated or joined by commas."""
+    query = request.query
     values = [*query.getall(name, []), *query.getall(f"{name}[]", [])]
     return tuple(each for value in values for each in value.split(",") if each)
 

@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from sandbox.anthropic_wire import AnthropicWire
 from sandbox.call import CallRecord, Latency
 from sandbox.delivery import Delivery, deliver, deliver_whole
 from sandbox.ledger import EndState, Ledger, RowKind
-from sandbox.limits import Allowance, Limits
+from sandbox.limits import KEYS_MAX, Allowance, Limits
 from sandbox.openai_wire import OpenAIWire
 from sandbox.payload import (
     Failure,
@@ -280,6 +281,7 @@ def spent(allowance: Allowance, model: str) -> Failure:
     return Failure(kind, text, headers=(("retry-after", wait),))
 
 
+@lru_cache(maxsize=KEYS_MAX)
 def key_id(key: str) -> str:
     """Return a name for a key that does not give it away."""
     digest = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
