@@ -39,6 +39,7 @@ from contracts import (
     manifests,
     models,
     prices,
+    quality,
     steps,
     tasks,
     tenants,
@@ -115,6 +116,13 @@ SAMPLES: Final[dict[str, Message]] = {
         tenant=TENANT, completion_id=COMPLETION
     ),
     "usage-record": RECORD,
+    "quality-signals": quality.QualitySignals(
+        truncated=True,
+        schema_valid=False,
+        arguments_valid=True,
+        repetition=0.5,
+        language_mismatch=False,
+    ),
     "usage-batch": usage.UsageBatch(
         batch_id="usage:1", tenant=TENANT, records=(RECORD,)
     ),

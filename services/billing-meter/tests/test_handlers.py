@@ -12,6 +12,7 @@ from billing_meter.ports import Deps
 from contracts.deadletters import DeadLetter
 from contracts.ledger import Account, GetTaskCost, ListLedger
 from contracts.prices import GetPrices
+from contracts.quality import QualitySignals
 from contracts.usage import TokenUsage, UsageBatch, UsageSource
 from faults import PermanentFault
 from messaging.bus import Delivery
@@ -50,6 +51,18 @@ async def test_a_repeat_is_billed_once(deps: Deps, message_id: str) -> None:
     await handlers.meter_usage(batch(record("attempt_1")), delivery("m1"), deps)
     await handlers.meter_usage(batch(record("attempt_1")), delivery(message_id), deps)
     assert await cost_of(deps) == (COST, 1, 0)
+
+
+async def test_signals_of_quality_are_no_part_of_what_was_billed(
+    deps: Deps, store: InlineDatabase
+) -> None:
+    """Metered by a meter that does not know them, sent again to one that does."""
+    plain = record("attempt_1")
+    judged = record("attempt_1", quality=QualitySignals(truncated=True))
+    await handlers.meter_usage(batch(plain), delivery("m1"), deps)
+    await handlers.meter_usage(batch(judged), delivery("m2"), deps)
+    assert await cost_of(deps) == (COST, 1, 0)
+    assert await letters(store) == []
 
 
 async def test_a_higher_revision_reverses_and_reposts(deps: Deps) -> None:

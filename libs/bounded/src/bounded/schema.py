@@ -39,16 +39,23 @@ class TooCostly(Exception):
     """The budget is used up."""
 
 
-def first_violation(schema: JsonObject, value: Json) -> ValidationError | None:
+def first_violation(
+    schema: JsonObject, value: Json, budget: int = BUDGET
+) -> ValidationError | None:
     """
     Return how a value breaks its schema; None when it does not.
+
+    Args:
+        schema: JSON Schema 2020-12, perhaps a stranger's.
+        value: What is held to it.
+        budget: How many keywords may be looked at.
 
     Raises:
         TooCostly: It would take too long to tell.
         RecursionError: The value, or a reference, leads too deep.
         Unresolvable: The schema refers to nothing.
     """
-    _left.set([BUDGET])
+    _left.set([budget])
     # An explicit registry: the default one fetches foreign references.
     validator = _Bounded(_one_dialect(schema), registry=REGISTRY)
     errors: Iterator[ValidationError] = validator.iter_errors(value)  # pyright: ignore[reportUnknownMemberType]

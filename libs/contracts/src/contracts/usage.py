@@ -21,6 +21,7 @@ from contracts.ids import (
     Token,
 )
 from contracts.message import Count, Instant, JsonObject, Message
+from contracts.quality import QualitySignals
 
 
 class TokenUsage(Message):
@@ -130,6 +131,8 @@ class UsageRecord(Message):
     """The vendor's own id of the call."""
     raw_usage: JsonObject | None = None
     """The vendor's usage object, untouched."""
+    quality: QualitySignals | None = None
+    """What can be said of a completed attempt's answer; never part of its price."""
     started_at: Instant
     """When the attempt was dispatched."""
     occurred_at: Instant

@@ -35,6 +35,7 @@ _vendor = LabelGuard(24)
 _model = LabelGuard(96)
 _attempt_outcome = LabelGuard(16)
 _part = LabelGuard(16)
+_signal = LabelGuard(16)
 _status = LabelGuard(16)
 _tool = LabelGuard(64)
 _account = LabelGuard(16)
@@ -72,6 +73,14 @@ def _ai_request(*, vendor: str, model: str, outcome: str) -> Labels:
 
 def _ai_tokens(*, vendor: str, model: str, part: str) -> Labels:
     return {"vendor": _vendor(vendor), "model": _model(model), "part": _part(part)}
+
+
+def _ai_quality(*, vendor: str, model: str, signal: str) -> Labels:
+    return {
+        "vendor": _vendor(vendor),
+        "model": _model(model),
+        "signal": _signal(signal),
+    }
 
 
 def _ai_model(*, vendor: str, model: str) -> Labels:
@@ -147,6 +156,9 @@ ai_tokens_used_total = Counter(
 ai_cache_hits_total = Counter(
     "ai_cache_hits_total", "Answers of equal questions given again.", _ai_model
 )
+ai_answer_quality_total = Counter(
+    "ai_answer_quality_total", "Answers with a defect of form, by signal.", _ai_quality
+)
 ai_request_duration_seconds = Histogram(
     "ai_request_duration_seconds", "Time of a vendor attempt.", _ai_request
 )
@@ -189,6 +201,7 @@ COUNTERS = (
     dead_letters_total,
     ai_requests_total,
     ai_tokens_used_total,
+    ai_answer_quality_total,
     ai_cache_hits_total,
     tasks_total,
     steps_total,

@@ -13,6 +13,7 @@ CounterName = Literal[
     "dead_letters_total",
     "ai_requests_total",
     "ai_tokens_used_total",
+    "ai_answer_quality_total",
     "ai_cache_hits_total",
     "tasks_total",
     "steps_total",

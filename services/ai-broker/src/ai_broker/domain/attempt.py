@@ -19,6 +19,7 @@ from contracts.completions import AttemptSummary, CompletionRequest
 from contracts.ids import derived_id
 from contracts.message import JsonObject
 from contracts.owed import Owed
+from contracts.quality import QualitySignals
 from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, UsageSource
 
 
@@ -49,6 +50,7 @@ class Settlement:
     http_status: int | None = None
     vendor_request_id: str | None = None
     raw_usage: JsonObject | None = None
+    quality: QualitySignals | None = None
 
 
 def dispatch(
@@ -105,6 +107,7 @@ def settle(attempt: Attempt, settlement: Settlement, now: datetime) -> Attempt |
         "http_status": settlement.http_status,
         "vendor_request_id": settlement.vendor_request_id,
         "raw_usage": settlement.raw_usage,
+        "quality": settlement.quality,
         "occurred_at": now,
     }
     settled = record.model_copy(update=changes)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from ai_broker.domain import estimation
+from ai_broker.domain import estimation, quality
 from ai_broker.domain.answer import Answer
 from ai_broker.domain.attempt import Settlement
 from ai_broker.domain.vendor import Done, Failure, FailureKind, Started, UsageSeen
@@ -44,6 +44,7 @@ def completed(request: CompletionRequest, heard: Heard, done: Done) -> Settlemen
         http_status=heard.started.http_status if heard.started else None,
         vendor_request_id=heard.started.request_id if heard.started else None,
         raw_usage=heard.usage.raw if heard.usage else None,
+        quality=quality.signals(request, heard.answer.parts(), done.finish_reason),
     )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar, assert_never
 
 import telemetry
-from ai_broker.domain import limits, settlement
+from ai_broker.domain import limits, quality, settlement
 from ai_broker.domain.answer import delta_of
 from ai_broker.domain.attempt import Attempt, Settlement
 from ai_broker.domain.catalogue import Candidate
@@ -270,6 +270,9 @@ def _measure(attempt: Attempt, settled: Settlement, duration_s: float) -> None:
     for part, tokens in usage.parts().items():
         if tokens:
             metrics.ai_tokens_used_total.add(tokens, **labels, part=part)
+    if settled.quality is not None:
+        for signal in quality.flagged(settled.quality):
+            metrics.ai_answer_quality_total.add(1, **labels, signal=signal)
     outputs = usage.output_tokens + usage.reasoning_tokens + usage.output_audio_tokens
     telemetry.set_attributes(
         {

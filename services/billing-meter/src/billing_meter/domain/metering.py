@@ -93,8 +93,13 @@ def judge(
 
 
 def digest(record: UsageRecord) -> str:
-    """Return the SHA-256 of the record's canonical JSON, in hex."""
-    content = record.model_dump(mode="json", exclude_none=True)
+    """
+    Return the SHA-256 of what the record says of money, as canonical JSON, in hex.
+
+    Signals of quality are left out: a meter that does not know them yet must come to
+    the same digest.
+    """
+    content = record.model_dump(mode="json", exclude_none=True, exclude={"quality"})
     canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).hexdigest()
 
