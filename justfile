@@ -69,6 +69,11 @@ python_folders := "libs services cli deploy tests tools benchmarks"
 @prove *ARGS:
     python -m testkit.prove "$@"
 
+# Prove the books under thousands of vendor faults: ./just storm --calls 20000 --seed 7
+[no-exit-message]
+@storm *ARGS:
+    python -m testkit.storm "$@"
+
 # Measure side by side with peers: ./just bench broker, ./just bench streams
 [no-exit-message]
 @bench *ARGS:

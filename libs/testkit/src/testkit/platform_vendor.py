@@ -18,11 +18,13 @@ class VendorRow:
     client_request_id: str
     """The attempt id that we sent along."""
     end_state: str
+    fault: str
+    """What was made to go wrong; empty when nothing was."""
     usage_reported: bool
     input_tokens: int
-    """The whole prompt, cached parts included."""
+    """The whole prompt as reported, cached parts included; else as counted."""
     output_tokens: int
-    """All that was generated, reasoning included."""
+    """The whole output as reported, reasoning included; else as generated."""
 
 
 class Vendor:
@@ -49,6 +51,10 @@ class Vendor:
             after = page["next_after"]
             if not page["more"]:
                 return found
+
+    async def clear(self) -> None:
+        """Empty the ledger."""
+        (await self._http.delete("/sandbox/ledger")).raise_for_status()
 
     async def mark(self) -> int:
         """Return the newest sequence."""
@@ -77,11 +83,13 @@ class Vendor:
 
 
 def _row(fields: Mapping[str, Any]) -> VendorRow:
+    told: Mapping[str, Any] = fields.get("reported") or fields
     return VendorRow(
         sequence=fields["sequence"],
         client_request_id=fields["client_request_id"],
         end_state=fields["end_state"],
+        fault=fields["fault"],
         usage_reported=fields["usage_reported"],
-        input_tokens=fields["input_tokens"],
-        output_tokens=fields["output_tokens"],
+        input_tokens=told["input_tokens"],
+        output_tokens=told["output_tokens"],
     )
