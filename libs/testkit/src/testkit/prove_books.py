@@ -131,11 +131,13 @@ def _tokens(rows: Sequence[VendorRow], lines: Sequence[LedgerLine]) -> list[str]
         if line.source is not UsageSource.VENDOR:
             # The report was sent, and may have found nobody to take it.
             if line.end_state is EndState.COMPLETED:
-                found.append(f"{line.attempt_id}: completed, its usage estimated")
+                what = f"completed, its usage estimated ({row.fault or 'no fault'})"
+                found.append(f"{line.attempt_id}: {what}")
             continue
         theirs, ours = (row.input_tokens, row.output_tokens), _sums(line)
         if theirs != ours:
-            found.append(f"{line.attempt_id}: vendor {theirs}, ledger {ours}")
+            what = f"vendor {theirs}, ledger {ours} ({row.fault or 'no fault'})"
+            found.append(f"{line.attempt_id}: {what}")
     return found
 
 
