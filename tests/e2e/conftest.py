@@ -5,6 +5,7 @@ Only one platform runs at a time, in one xdist worker. Modules that leave it as 
 was share it; a module that needs another kind, or its own, gets a new one.
 """
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import pytest_asyncio
 
 from testkit.platform import Platform
 from testkit.platform_customer import Customer
+
+# Test folders are no packages: this makes ``sdk_clients`` importable beside them.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sdk_clients import Clients, clients_of
 
 HERE = Path(__file__).parent
 
@@ -74,6 +80,13 @@ async def platform(landlord: Landlord) -> Platform:
 async def replicated(landlord: Landlord) -> Platform:
     """Lend a platform with two replicas of each service."""
     return await landlord.lend(2)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def clients(platform: Platform) -> AsyncIterator[Clients]:
+    """Lend the vendors' SDKs as clients of the development tenant."""
+    async with clients_of(platform) as clients:
+        yield clients
 
 
 @pytest.fixture(scope="module")
