@@ -13,6 +13,7 @@ from ai_broker.adapters.own_vendors import OwnVendors
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import ATTEMPT, SHARED, BrokerTable
 from ai_broker.adapters.vendors.pool import VendorPool
+from ai_broker.domain import embedding
 from ai_broker.domain.catalogue import Candidate, Endpoint, Menu, ModelEntry, Protocol
 from ai_broker.domain.catalogue import VendorEntry as Entry
 from ai_broker.domain.vendor import (
@@ -26,7 +27,7 @@ from ai_broker.domain.vendor import (
     VendorError,
     VendorEvent,
 )
-from ai_broker.handlers import Desk, complete
+from ai_broker.handlers import Desk, complete, put_credential
 from ai_broker.ports import AnswerCache, Deps, Limits
 from contracts.completions import (
     ChatTurn,
@@ -35,7 +36,9 @@ from contracts.completions import (
     Role,
     TextPart,
 )
-from contracts.frames import Failed, Finished, TextDelta
+from contracts.credentials import PutCredential
+from contracts.embeddings import EmbeddingRequest
+from contracts.frames import Failed, Finished, TextDelta, VectorsDelta
 from contracts.message import JsonObject
 from contracts.problems import Code
 from contracts.usage import TokenUsage, UsageBatch, UsageRecord
@@ -91,6 +94,13 @@ class ScriptedVendor:
             else:
                 yield act
 
+    async def embed(
+        self, body: JsonObject, attempt_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        async for event in self.complete(body, attempt_id, timeout_s):
+            assert not isinstance(event, Text), "texts have vectors for an answer"
+            yield event
+
     async def close(self) -> None:
         return
 
@@ -105,6 +115,16 @@ class Sink:
     @property
     def text(self) -> str:
         return "".join(each.text for each in self.frames if isinstance(each, TextDelta))
+
+    @property
+    def vectors(self) -> tuple[bytes, ...]:
+        frames = [each for each in self.frames if isinstance(each, VectorsDelta)]
+        placed = {
+            place: vector
+            for frame in frames
+            for place, vector in enumerate(frame.vectors, frame.first)
+        }
+        return tuple(placed[place] for place in range(len(placed)))
 
     @property
     def finished(self) -> Finished:
@@ -191,6 +211,25 @@ class World:
         sink = Sink()
         await complete(self.request(**changes), sink, desk)
         return sink
+
+    async def embed(self, desk: Desk, *inputs: str, **changes: object) -> Sink:
+        """Ask for vectors, as the subscription does."""
+        asked: dict[str, object] = {
+            "completion_id": "step_1:0",
+            "tenant": "acme",
+            "model": "first/model-1",
+            "inputs": inputs,
+            "deadline": self.clock.now() + timedelta(seconds=60),
+        }
+        request = EmbeddingRequest.model_validate(asked | changes)
+        sink = Sink()
+        await complete(embedding.question_of(request), sink, desk)
+        return sink
+
+    async def put_key(self, desk: Desk, vendor: str, key: str) -> None:
+        """Keep a key of acme's own."""
+        asked = {"tenant": "acme", "vendor": vendor, "key": key}
+        await put_credential(PutCredential.model_validate(asked), desk.deps)
 
     async def ledger(self) -> list[UsageRecord]:
         """What the outbox owes to the ledger; each attempt must be there once."""

@@ -63,6 +63,12 @@ class Client:
             told = f"your key {self.key} is bad"
             raise VendorError(Failure(FailureKind.REFUSED, told, 400, self.key))
 
+    async def embed(
+        self, body: JsonObject, attempt_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        async for event in self.complete(body, attempt_id, timeout_s):
+            yield event
+
     async def close(self) -> None:
         assert not self.is_closed
         self.is_closed = True
@@ -99,6 +105,7 @@ async def test_one_key_has_one_client_and_another_key_another() -> None:
     one = await pool.vendor("acme", endpoint("key-1"))
     assert await pool.vendor("acme", endpoint("key-1")) is one
     assert await key_used(one.complete({}, "a", 1)) == "key-1"
+    assert await key_used(one.embed({}, "a", 1)) == "key-1"
     two = await pool.vendor("acme", endpoint("key-2"))
     assert await key_used(two.complete({}, "a", 1)) == "key-2"
     other = await pool.vendor("globex", endpoint("key-1"))
@@ -161,7 +168,7 @@ async def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.write_text("key-2")
     new.replace(path)
-    assert await key_used(vendor.complete({}, "a", 1)) == "key-2"
+    assert await key_used(vendor.embed({}, "a", 1)) == "key-2"
     assert made.open_keys == ["key-2"]
     path.unlink()
     assert await key_used(vendor.complete({}, "a", 1)) == "key-2"

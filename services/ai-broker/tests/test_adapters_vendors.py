@@ -25,6 +25,7 @@ from ai_broker.domain.vendor import (
     Text,
     ToolCallPiece,
     UsageSeen,
+    Vectors,
     VendorError,
 )
 from ai_broker.ports import Vendor
@@ -73,6 +74,8 @@ class Side:
                     self.done = event
                 case Text() | Reasoning() | ToolCallPiece() | Declined():
                     self.heard.answer.add(event)
+                case Vectors():
+                    raise AssertionError("nobody asked for vectors")
 
     async def fail(self, request: CompletionRequest) -> Failure:
         try:

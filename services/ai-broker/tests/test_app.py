@@ -1,5 +1,6 @@
 """The wired service on a real sandbox: its subjects, its models, its first answer."""
 
+import struct
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,10 @@ from ai_broker.domain.guard.policy import Mode
 from ai_broker.settings import Settings
 from contracts import subjects
 from contracts.completions import ChatTurn, CompletionRequest, Role, TextPart
+from contracts.embeddings import EmbeddingRequest
+from contracts.frames import VectorsDelta
 from contracts.models import ListModels, ModelPage
+from contracts.subjects import Verb
 from contracts.usage import UsageBatch
 from determinism import SeededIds, SystemClock
 from messaging.bus import Bus, Delivery
@@ -51,9 +55,12 @@ def composed(database: Database, url: str) -> Composed:
     )
 
 
-def frames_of(listed: Sequence[Subscription]) -> AnswerInFrames[Any]:
-    """Find the subscription of completions."""
-    (found,) = (each for each in listed if isinstance(each, AnswerInFrames))
+def frames_of(
+    listed: Sequence[Subscription], verb: Verb = subjects.COMPLETE
+) -> AnswerInFrames[Any]:
+    """Find a subscription that is answered in frames."""
+    framed = (each for each in listed if isinstance(each, AnswerInFrames))
+    (found,) = (each for each in framed if each.verb == verb)
     return found
 
 
@@ -90,6 +97,44 @@ async def test_the_service_answers_by_alias_and_owes_the_ledger(
     assert booked == {each.attempt_id: each.usage.total for each in records}
     for vendor in wired.deps.vendors.values():
         await vendor.close()
+
+
+async def test_vectors_come_through_every_layer_and_are_on_the_ledger(
+    database: Database, sandbox: aiohttp.ClientSession, sandbox_process: str
+) -> None:
+    """More than one frame of them; near texts are near; the books are the vendor's."""
+    wired = composed(database, sandbox_process)
+    listens = wired.runnable.subscriptions
+    texts = ("invoice number 4711", "invoice number 4712", "the sea at night")
+    request = EmbeddingRequest(
+        completion_id="embed:1",
+        tenant="acme",
+        model="sandbox-openai/sandbox-embedding-large",
+        inputs=texts * 30,
+        deadline=SystemClock().now() + timedelta(seconds=30),
+    )
+    sink = Sink()
+    delivery = Delivery("svc.ai-broker.stable.embed.acme", "m-1", "acme")
+    await frames_of(listens, subjects.EMBED).answer(request, delivery, sink)
+    assert sink.finished.completion.vendor == "sandbox-openai"
+    assert sum(isinstance(each, VectorsDelta) for each in sink.frames) > 1
+    assert len(sink.vectors) == 90
+    near, same, far = (struct.unpack("<1024f", each) for each in sink.vectors[:3])
+    assert sink.vectors[:3] == sink.vectors[3:6]
+    assert _likeness(near, same) > _likeness(near, far)
+    (body,) = await database.read(
+        lambda conn: conn.scalars(select(SHARED.outbox.c.body)).all()
+    )
+    (record,) = UsageBatch.model_validate_json(body).records
+    async with sandbox.get("/sandbox/ledger") as reply:
+        (row,) = (await reply.json())["rows"]
+    assert row["client_request_id"] == record.attempt_id
+    assert row["input_tokens"] == record.usage.input_tokens == record.usage.total
+    await wired.close()
+
+
+def _likeness(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
 
 
 async def test_models_and_cancels_have_their_subjects(

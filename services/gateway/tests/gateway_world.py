@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import httpx
 
 from contracts.completions import Completion, CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.frames import Finished, Frame, Opened
 from contracts.message import Message
 from contracts.problems import Code
@@ -70,6 +71,7 @@ class ScriptedBus:
     scripts: list[Sequence[Act]] = field(default_factory=list[Sequence[Act]])
     """What the next completions do, in order."""
     questions: list[CompletionRequest] = field(default_factory=list[CompletionRequest])
+    embeddings: list[EmbeddingRequest] = field(default_factory=list[EmbeddingRequest])
     streams: asyncio.Queue[ScriptedFrames] = field(
         default_factory=asyncio.Queue[ScriptedFrames]
     )
@@ -95,9 +97,12 @@ class ScriptedBus:
 
     @asynccontextmanager
     async def complete(
-        self, request: CompletionRequest
+        self, request: CompletionRequest | EmbeddingRequest
     ) -> AsyncGenerator[ScriptedFrames]:
-        self.questions.append(request)
+        if isinstance(request, EmbeddingRequest):
+            self.embeddings.append(request)
+        else:
+            self.questions.append(request)
         frames = ScriptedFrames(self.scripts.pop(0))
         self.streams.put_nowait(frames)
         yield frames

@@ -319,6 +319,8 @@ class Completion(Message):
     """The model that the vendor named."""
     parts: tuple[Part, ...]
     """The answer."""
+    vectors: tuple[bytes, ...] = ()
+    """The answer to an embeddings question; in frames they come before the end."""
     finish_reason: FinishReason
     """Why it ended."""
     usage: TokenUsage

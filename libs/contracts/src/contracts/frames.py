@@ -76,6 +76,18 @@ class ToolCallDelta(Message):
     """More of the JSON text."""
 
 
+class VectorsDelta(Message):
+    """Some of an embeddings question's vectors."""
+
+    kind: Literal["vectors"] = "vectors"
+    number: int = Field(default=0, ge=0)
+    """Its place in this reply, set when it is sent."""
+    first: int = Field(ge=0)
+    """Which input the first of them belongs to."""
+    vectors: tuple[bytes, ...]
+    """Little-endian float32, base64 in JSON; one for each input from there on."""
+
+
 class Ping(Message):
     """Still working."""
 
@@ -91,7 +103,7 @@ class Finished(Message):
     number: int = Field(default=0, ge=0)
     """Its place in this reply, set when it is sent."""
     completion: Completion
-    """The whole answer, deltas included."""
+    """The whole answer, deltas included, vectors not."""
 
 
 class Failed(Message):
@@ -107,7 +119,14 @@ class Failed(Message):
 
 
 Frame = Annotated[
-    Opened | TextDelta | ReasoningDelta | ToolCallDelta | Ping | Finished | Failed,
+    Opened
+    | TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | VectorsDelta
+    | Ping
+    | Finished
+    | Failed,
     Field(discriminator="kind"),
 ]
 FRAME: TypeAdapter[Frame] = TypeAdapter(Frame)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from contracts.completions import CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.frames import Frame
 from contracts.message import Message
 from contracts.subjects import Address
@@ -108,9 +109,13 @@ class Bus(Protocol):
         ...
 
     def complete(
-        self, request: CompletionRequest
+        self, request: CompletionRequest | EmbeddingRequest
     ) -> AbstractAsyncContextManager[FrameStream]:
-        """Ask ai-broker; leaving the context without ``cancel`` lets it finish."""
+        """
+        Ask ai-broker for an answer, or for vectors.
+
+        Leaving the context without ``cancel`` lets it finish.
+        """
         ...
 
     def watch(

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from contracts import headers as names
 from contracts.completions import CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.frames import FRAME, CancelCompletion, Failed, Finished, Frame, Opened
 from contracts.problems import Code, ErrorEnvelope, problem
-from contracts.subjects import COMPLETE, cancel_completion
+from contracts.subjects import COMPLETE, EMBED, cancel_completion
 from determinism import Clock
 from faults import DeadlineExceeded, Fault, TransientFault
 from messaging.answering import subscribe_core
@@ -50,7 +51,7 @@ class NatsFrameStream:
 
     def __init__(
         self,
-        request: CompletionRequest,
+        request: CompletionRequest | EmbeddingRequest,
         *,
         clock: Clock,
         limits: BusLimits,
@@ -203,7 +204,7 @@ class Completions:
 
     @asynccontextmanager
     async def complete(
-        self, request: CompletionRequest
+        self, request: CompletionRequest | EmbeddingRequest
     ) -> AsyncGenerator[NatsFrameStream]:
         """Ask ai-broker; leaving without ``cancel`` lets it finish."""
         self._count += 1
@@ -221,8 +222,11 @@ class Completions:
         finally:
             self._close(token, stream)
 
-    async def _ask(self, request: CompletionRequest, token: str) -> None:
-        address = COMPLETE.to(request.tenant)
+    async def _ask(
+        self, request: CompletionRequest | EmbeddingRequest, token: str
+    ) -> None:
+        verb = EMBED if isinstance(request, EmbeddingRequest) else COMPLETE
+        address = verb.to(request.tenant)
         key = request.task_id or request.completion_id
         headers = {**carrier(), names.TASK_KEY: key}
         await self._connection.publish(
@@ -245,7 +249,9 @@ class Completions:
         finally:
             self._open.pop(token, None)
 
-    async def _send_cancel(self, request: CompletionRequest, instance: str) -> None:
+    async def _send_cancel(
+        self, request: CompletionRequest | EmbeddingRequest, instance: str
+    ) -> None:
         message = CancelCompletion(
             tenant=request.tenant, completion_id=request.completion_id
         )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from contracts import headers as names
 from contracts.completions import CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.message import Message
 from contracts.subjects import Address, Service, Track
 from determinism import Clock, IdSource
@@ -236,7 +237,7 @@ class NatsBus:
             raise PermanentFault(detail, code="reply-unreadable") from cause
 
     def complete(
-        self, request: CompletionRequest
+        self, request: CompletionRequest | EmbeddingRequest
     ) -> AbstractAsyncContextManager[FrameStream]:
         """Ask ai-broker; leaving the context without ``cancel`` lets it finish."""
         return self._completions.complete(request)

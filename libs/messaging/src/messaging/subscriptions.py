@@ -12,6 +12,7 @@ from contracts.frames import (
     ReasoningDelta,
     TextDelta,
     ToolCallDelta,
+    VectorsDelta,
 )
 from contracts.message import Message
 from contracts.subjects import Service, Verb
@@ -20,7 +21,15 @@ from messaging.bus import Delivery
 
 M = TypeVar("M", bound=Message)
 
-FrameBody = Opened | TextDelta | ReasoningDelta | ToolCallDelta | Finished | Failed
+FrameBody = (
+    Opened
+    | TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | VectorsDelta
+    | Finished
+    | Failed
+)
 
 
 class FrameSink(Protocol):

@@ -2,13 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from contracts.completions import CompletionRequest
-from contracts.frames import CancelCompletion, Failed, Frame, Opened, TextDelta
+from contracts.embeddings import EmbeddingRequest
+from contracts.frames import (
+    CancelCompletion,
+    Failed,
+    Frame,
+    Opened,
+    TextDelta,
+    VectorsDelta,
+)
 from contracts.problems import Code
-from contracts.subjects import COMPLETE, Service, cancel_completion
+from contracts.subjects import COMPLETE, EMBED, Service, cancel_completion
 from faults import DeadlineExceeded, PermanentFault, TransientFault
 from messaging.bus import Bus, Delivery
 from messaging.subscriptions import AnswerInFrames, FrameSink, Hear, Subscription
@@ -166,6 +175,38 @@ class FramePromises:
         go.set()
         await until(world.clock, lambda: bool(cancelled))
         assert cancelled == ["step_1:0"]
+
+    async def test_vectors_have_a_subject_of_their_own(self, world: BusWorld) -> None:
+        """An embeddings request goes to its verb; its frames come like any others."""
+        vectors = tuple(bytes([place]) * 4 for place in range(3))
+
+        async def answer(
+            request: EmbeddingRequest, delivery: Delivery, sink: FrameSink
+        ) -> None:
+            assert delivery.tenant == request.tenant == "acme"
+            assert request.inputs == ("red", "blue", "green")
+            await sink.send(
+                Opened(completion_id=request.completion_id, instance="instance_b")
+            )
+            await sink.send(VectorsDelta(first=0, vectors=vectors))
+            await sink.send(failed())
+
+        await world.bus(
+            Service.AI_BROKER, AnswerInFrames(EMBED, EmbeddingRequest, answer)
+        )
+        caller = await world.bus(Service.GATEWAY)
+        request = EmbeddingRequest(
+            completion_id="embed:1",
+            tenant="acme",
+            model="m",
+            inputs=("red", "blue", "green"),
+            deadline=world.clock.now() + timedelta(seconds=60),
+        )
+        async with caller.complete(request) as frames:
+            found = [frame async for frame in frames]
+        assert [frame.number for frame in found] == [0, 1, 2]
+        assert isinstance(found[1], VectorsDelta)
+        assert found[1].vectors == vectors
 
 
 Answering = Callable[[CompletionRequest, Delivery, FrameSink], Awaitable[None]]

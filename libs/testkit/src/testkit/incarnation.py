@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, TypeVar
 from sqlalchemy import Connection
 
 from contracts.completions import CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.message import Message
 from contracts.subjects import Address
 from determinism import Clock
@@ -204,7 +205,9 @@ class GatedBus:
         )
 
     @asynccontextmanager
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[FrameStream]:
+    async def complete(
+        self, request: CompletionRequest | EmbeddingRequest
+    ) -> AsyncGenerator[FrameStream]:
         """Ask ai-broker."""
         await self._incarnation.point("bus.complete")
         async with self._bus.complete(request) as stream:

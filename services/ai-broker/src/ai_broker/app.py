@@ -17,6 +17,7 @@ from ai_broker.adapters.own_vendors import OwnVendors
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import SHARED
 from ai_broker.adapters.vendors.anthropic import AnthropicVendor
+from ai_broker.adapters.vendors.embedding import OpenAIEmbedder, WithEmbeddings
 from ai_broker.adapters.vendors.openai import OpenAIVendor
 from ai_broker.adapters.vendors.pool import FileKeyed, VendorPool
 from ai_broker.adapters.vendors.sdk import Patience
@@ -37,7 +38,7 @@ from ai_broker.handlers import (
     rewrap_forever,
     sweep_forever,
 )
-from ai_broker.ports import Deps, Limits, Vendor
+from ai_broker.ports import Deps, EmbeddingVendor, Limits, Vendor
 from ai_broker.settings import Settings
 from contracts.subjects import Service
 from determinism import Clock, IdSource, SystemClock, SystemIds
@@ -84,10 +85,15 @@ def compose(
         bus: What it sends through.
         clock: The time.
         ids: Attempt ids and jitter.
-        vendors: By name, instead of the real ones; only those are on the menu.
+        vendors: By name, instead of the real ones; only those are on the menu, and
+            they know no embeddings.
     """
     catalogue = read_catalogue(settings.catalogue_file)
-    named = open_vendors(catalogue, settings) if vendors is None else vendors
+    named = (
+        open_vendors(catalogue, settings)
+        if vendors is None
+        else {name: WithEmbeddings(each, None) for name, each in vendors.items()}
+    )
     entries = tuple(each for each in catalogue.vendors if each.name in named)
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
     relay = Relay(bus, delivery, clock)
@@ -106,21 +112,14 @@ def compose(
         credentials=credentials,
         sealer=keyring,
         keyable=frozenset(keyable),
-        limits=Limits(
-            lease_s=settings.lease_s,
-            heartbeat_s=settings.lease_s / 4,
-            keep_s=timedelta(days=settings.keep_days).total_seconds(),
-        ),
+        limits=_limits(settings),
         guards=read_guards(settings.guard_file),
     )
     desk = Desk(deps)
     own = subscriptions(desk)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
-    loops = (
-        relay.run,
-        *(partial(each, deps) for each in (sweep_forever, prune_forever)),
-        partial(rewrap_forever, deps),
-    )
+    forever = (sweep_forever, prune_forever, rewrap_forever)
+    loops = (relay.run, *(partial(each, deps) for each in forever))
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
     return Composed(runnable, deps, pool)
@@ -138,13 +137,15 @@ def read_guards(path: Path | None) -> GuardBook:
     return GuardBook.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def open_vendors(catalogue: Catalogue, settings: Settings) -> dict[str, Vendor]:
+def open_vendors(
+    catalogue: Catalogue, settings: Settings
+) -> dict[str, EmbeddingVendor]:
     """Return a client of each usable vendor; the SDKs are not imported yet."""
     files = find_key_files(catalogue, settings.vendor_environment)
     keys = {name: file.key() for name, file in files.items()}
     environment = {**settings.vendor_environment, **keys}
     make = partial(_vendor, patience=_patience(settings))
-    opened: dict[str, Vendor] = {}
+    opened: dict[str, EmbeddingVendor] = {}
     for each in usable(catalogue, environment, settings.sandbox_url):
         used = next((n for n in each.entry.key_envs if environment.get(n)), "")
         file = files.get(used)
@@ -170,16 +171,25 @@ def open_keyring(settings: Settings, ids: IdSource) -> Keyring:
     )
 
 
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        lease_s=settings.lease_s,
+        heartbeat_s=settings.lease_s / 4,
+        keep_s=timedelta(days=settings.keep_days).total_seconds(),
+    )
+
+
 def _patience(settings: Settings) -> Patience:
     return Patience(settings.vendor_connect_s, settings.vendor_idle_s)
 
 
-def _vendor(endpoint: Endpoint, patience: Patience) -> Vendor:
+def _vendor(endpoint: Endpoint, patience: Patience) -> EmbeddingVendor:
     match endpoint.entry.protocol:
         case Protocol.OPENAI:
-            return OpenAIVendor(endpoint, patience)
+            embedder = OpenAIEmbedder(endpoint, patience)
+            return WithEmbeddings(OpenAIVendor(endpoint, patience), embedder)
         case Protocol.ANTHROPIC:
-            return AnthropicVendor(endpoint, patience)
+            return WithEmbeddings(AnthropicVendor(endpoint, patience), None)
         case _:
             assert_never(endpoint.entry.protocol)
 

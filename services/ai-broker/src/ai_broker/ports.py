@@ -136,13 +136,30 @@ class Vendor(Protocol):
         ...
 
 
+class EmbeddingVendor(Vendor, Protocol):
+    """One vendor that also turns texts into vectors; ``prepare`` takes both."""
+
+    def embed(
+        self, body: JsonObject, attempt_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        """
+        Ask for vectors once, as ``complete`` asks for an answer.
+
+        Raises:
+            VendorError: The call failed; how is in its ``failure``.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Own:
     """The vendors that one tenant has keys of its own for."""
 
     entries: tuple[VendorEntry, ...] = ()
     """As the catalogue has them."""
-    vendors: Mapping[str, Vendor] = field(default_factory=dict[str, Vendor])
+    vendors: Mapping[str, EmbeddingVendor] = field(
+        default_factory=dict[str, EmbeddingVendor]
+    )
     """A client of each, by name."""
 
 
@@ -242,7 +259,7 @@ class Deps:
     """Everything that the handlers use."""
 
     store: Store
-    vendors: Mapping[str, Vendor]
+    vendors: Mapping[str, EmbeddingVendor]
     menu: Menu
     clock: Clock
     ids: IdSource

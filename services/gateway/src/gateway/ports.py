@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from contracts.completions import CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.message import Message
 from contracts.owed import Owed
 from contracts.subjects import Address
@@ -86,7 +87,7 @@ class Peers(Protocol):
         ...
 
     def complete(
-        self, request: CompletionRequest
+        self, request: CompletionRequest | EmbeddingRequest
     ) -> AbstractAsyncContextManager[FrameStream]:
         """Ask ai-broker; see ``messaging.bus.Bus.complete``."""
         ...

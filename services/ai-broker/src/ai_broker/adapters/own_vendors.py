@@ -22,7 +22,7 @@ from ai_broker.domain.vendor import (
     VendorError,
     VendorEvent,
 )
-from ai_broker.ports import Credentials, Own, Sealer, Vendor
+from ai_broker.ports import Credentials, EmbeddingVendor, Own, Sealer
 from determinism import Clock
 from faults import PermanentFault
 
@@ -89,7 +89,7 @@ class OwnVendors:
         vendors = {each.vendor: await self._open(at, each) for at, each in found}
         return Own(tuple(at.entry for at, _ in found), vendors)
 
-    async def _open(self, at: Endpoint, credential: Credential) -> Vendor:
+    async def _open(self, at: Endpoint, credential: Credential) -> EmbeddingVendor:
         try:
             key = self._sealer.unseal(credential.sealed, credential.bound_to)
         except PermanentFault as fault:
@@ -124,6 +124,11 @@ class _Unopened:
         raise PermanentFault(self._detail)
 
     async def complete(self, *_: object, **__: object) -> AsyncGenerator[VendorEvent]:
+        """Fail: nothing can be sent."""
+        raise VendorError(Failure(FailureKind.UNREACHED, self._detail))
+        yield  # a generator, as the port wants it
+
+    async def embed(self, *_: object, **__: object) -> AsyncGenerator[VendorEvent]:
         """Fail: nothing can be sent."""
         raise VendorError(Failure(FailureKind.UNREACHED, self._detail))
         yield  # a generator, as the port wants it

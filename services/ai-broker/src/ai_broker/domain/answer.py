@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from ai_broker.domain.vendor import Declined, Piece, Reasoning, Text, ToolCallPiece
+from ai_broker.domain import embedding
+from ai_broker.domain.vendor import (
+    Declined,
+    Piece,
+    Reasoning,
+    Text,
+    ToolCallPiece,
+    Vectors,
+)
 from contracts.completions import (
     Part,
     ReasoningPart,
@@ -12,7 +20,12 @@ from contracts.completions import (
     TextPart,
     ToolCallPart,
 )
-from contracts.frames import ReasoningDelta, TextDelta, ToolCallDelta
+from contracts.frames import (
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    VectorsDelta,
+)
 
 SLICE_CHARACTERS: Final = 16_384
 PIECE_WEIGHT: Final = 4
@@ -37,6 +50,7 @@ class Answer:
 
     def __init__(self) -> None:
         self._parts: dict[int, _Gathered] = {}
+        self._vectors: dict[int, bytes] = {}
         self.weight = 0
         """Characters so far, and something for every piece, which may be empty."""
 
@@ -58,10 +72,14 @@ class Answer:
             case _:
                 assert_never(piece)
 
+    def add_vectors(self, some: Vectors) -> None:
+        """Put vectors in their places."""
+        self._vectors.update(enumerate(some.vectors, some.first))
+
     @property
     def empty(self) -> bool:
         """Whether nothing has arrived."""
-        return not self._parts
+        return not self._parts and not self._vectors
 
     @property
     def refused(self) -> bool:
@@ -71,6 +89,16 @@ class Answer:
     def parts(self) -> tuple[Part, ...]:
         """Return the parts in their order."""
         return tuple(_part(self._parts[index]) for index in sorted(self._parts))
+
+    def vectors(self) -> tuple[bytes, ...]:
+        """Return the vectors in the order of their inputs."""
+        return tuple(self._vectors[index] for index in sorted(self._vectors))
+
+
+def vector_deltas(vectors: tuple[bytes, ...]) -> Iterator[VectorsDelta]:
+    """Return the frames that vectors come in, none too large."""
+    for first, some in embedding.batches(vectors):
+        yield VectorsDelta(first=first, vectors=some)
 
 
 def delta_of(piece: Piece) -> Delta | None:

@@ -78,7 +78,11 @@ def oldest(request: CompletionRequest, now: datetime) -> datetime | None:
 def is_keepable(answer: Completion) -> bool:
     """Tell whether an answer may be given again: whole, not declined, not empty."""
     declined = any(isinstance(each, RefusalPart) for each in answer.parts)
-    return answer.finish_reason in _WHOLE and bool(answer.parts) and not declined
+    return (
+        answer.finish_reason in _WHOLE
+        and bool(answer.parts or answer.vectors)
+        and not declined
+    )
 
 
 def may_answer(kept: Kept, candidates: list[Candidate]) -> bool:

@@ -9,6 +9,7 @@ must already have held back; the vendor's report corrects it by a higher revisio
     a turn, a tool    4 tokens of framing beside their text
     an image          1 600 tokens: the largest that Anthropic counts for one
     a document        one token per 20 bytes, at least 1 600; 6 000 by URL
+    vectors           no tokens: their texts are all that is counted
     an unheard answer the answer's own limit, or 4 096 where none was given
 """
 
@@ -17,6 +18,7 @@ from typing import Final, assert_never
 
 import orjson
 
+from ai_broker.domain.embedding import EmbeddingQuestion
 from contracts.completions import (
     ChatTurn,
     CompletionRequest,
@@ -47,6 +49,8 @@ def text_tokens(text: str) -> int:
 
 def input_tokens(request: CompletionRequest) -> int:
     """Return roughly how many tokens a request sends; at least 1."""
+    if isinstance(request, EmbeddingQuestion):
+        return max(sum(map(text_tokens, request.inputs)), 1)
     tokens = sum(map(_turn_tokens, request.turns))
     for tool in request.tools:
         schema = orjson.dumps(tool.parameters).decode()
@@ -58,6 +62,8 @@ def input_tokens(request: CompletionRequest) -> int:
 
 def unheard(request: CompletionRequest) -> TokenUsage:
     """Return what a call may have cost of which nothing was heard."""
+    if isinstance(request, EmbeddingQuestion):
+        return TokenUsage(input_tokens=input_tokens(request))
     return TokenUsage(
         input_tokens=input_tokens(request),
         output_tokens=request.output_tokens_max or UNHEARD_TOKENS,
@@ -66,6 +72,8 @@ def unheard(request: CompletionRequest) -> TokenUsage:
 
 def heard(request: CompletionRequest, parts: Iterable[Part]) -> TokenUsage:
     """Return what a call cost of which these parts arrived."""
+    if isinstance(request, EmbeddingQuestion):
+        return unheard(request)
     spoken = reasoned = 0
     for part in parts:
         if isinstance(part, ReasoningPart):

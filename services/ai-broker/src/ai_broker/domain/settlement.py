@@ -1,12 +1,19 @@
 """What a call consumed, by how it ended and by what was heard of it."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 from ai_broker.domain import estimation, quality
 from ai_broker.domain.answer import Answer
 from ai_broker.domain.attempt import Settlement
-from ai_broker.domain.vendor import Done, Failure, FailureKind, Started, UsageSeen
+from ai_broker.domain.vendor import (
+    Done,
+    Failure,
+    FailureKind,
+    Started,
+    UsageSeen,
+    Vectors,
+)
 from contracts.completions import CompletionRequest
 from contracts.usage import EndState, TokenUsage, UsageSource
 
@@ -29,6 +36,18 @@ class Heard:
     answer: Answer = field(default_factory=Answer)
     started: Started | None = None
     usage: UsageSeen | None = None
+
+    def note(self, event: Started | UsageSeen | Vectors) -> None:
+        """Note what is not told on while the call runs."""
+        match event:
+            case Started():
+                self.started = event
+            case UsageSeen():
+                self.usage = event
+            case Vectors():
+                self.answer.add_vectors(event)
+            case _:
+                assert_never(event)
 
 
 def completed(request: CompletionRequest, heard: Heard, done: Done) -> Settlement:

@@ -90,8 +90,17 @@ class Done:
     stop_sequence: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Some of an embeddings question's vectors, little-endian float32 each."""
+
+    first: int
+    """Which input the first of them belongs to."""
+    vectors: tuple[bytes, ...]
+
+
 Piece = Text | Reasoning | ToolCallPiece | Declined
-VendorEvent = Started | Piece | UsageSeen | Done
+VendorEvent = Started | Piece | Vectors | UsageSeen | Done
 
 
 class FailureKind(StrEnum):

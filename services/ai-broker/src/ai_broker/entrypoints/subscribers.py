@@ -1,6 +1,7 @@
 """What ai-broker listens to, one function per subject."""
 
 from ai_broker import handlers
+from ai_broker.domain import embedding
 from ai_broker.handlers import Desk
 from contracts import subjects
 from contracts.completions import CompletionRequest
@@ -12,6 +13,7 @@ from contracts.credentials import (
     RemoveCredential,
 )
 from contracts.delivery import Nothing
+from contracts.embeddings import EmbeddingRequest
 from contracts.frames import CancelCompletion
 from contracts.models import ListModels, ModelPage
 from messaging.bus import Delivery
@@ -31,6 +33,11 @@ def subscriptions(desk: Desk) -> tuple[Subscription, ...]:
         request: CompletionRequest, _delivery: Delivery, sink: FrameSink
     ) -> None:
         await handlers.complete(request, sink, desk)
+
+    async def on_embedding_requested(
+        request: EmbeddingRequest, _delivery: Delivery, sink: FrameSink
+    ) -> None:
+        await handlers.complete(embedding.question_of(request), sink, desk)
 
     async def on_cancel(message: CancelCompletion) -> None:
         await handlers.cancel(message, desk)
@@ -55,6 +62,7 @@ def subscriptions(desk: Desk) -> tuple[Subscription, ...]:
 
     return (
         AnswerInFrames(subjects.COMPLETE, CompletionRequest, on_completion_requested),
+        AnswerInFrames(subjects.EMBED, EmbeddingRequest, on_embedding_requested),
         Answer(subjects.MODELS, ListModels, on_models),
         Answer(subjects.CREDENTIAL_PUT, PutCredential, on_credential_put),
         Answer(subjects.CREDENTIAL_REMOVE, RemoveCredential, on_credential_remove),

@@ -133,6 +133,7 @@ def close_answered(
         vendor=opened.record.vendor,
         model=settlement.model or opened.record.model,
         parts=heard.answer.parts(),
+        vectors=heard.answer.vectors(),
         finish_reason=done.finish_reason,
         usage=settlement.usage,
         attempts=_summaries(work, held),

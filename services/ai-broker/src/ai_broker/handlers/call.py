@@ -14,6 +14,7 @@ from ai_broker.domain.answer import delta_of
 from ai_broker.domain.attempt import Attempt, Settlement
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held
+from ai_broker.domain.embedding import EmbeddingQuestion
 from ai_broker.domain.guard.restoring import Restorations, Restoring
 from ai_broker.domain.settlement import Heard
 from ai_broker.domain.vendor import (
@@ -28,6 +29,7 @@ from ai_broker.domain.vendor import (
     Text,
     ToolCallPiece,
     UsageSeen,
+    Vectors,
     VendorError,
     VendorEvent,
 )
@@ -102,14 +104,16 @@ async def call(job: Job, attempt: Attempt, choice: Choice) -> tuple[Ending, Sett
     clock, record = job.deps.clock, attempt.record
     began_s = clock.monotonic()
     heard = Heard()
+    is_embedding = isinstance(job.request, EmbeddingQuestion)
+    operation = "embeddings" if is_embedding else "chat"
     attributes: telemetry.Attributes = {
-        names.GEN_AI_OPERATION: "chat",
+        names.GEN_AI_OPERATION: operation,
         names.GEN_AI_PROVIDER: record.vendor,
         names.GEN_AI_REQUEST_MODEL: record.model,
         names.DE_ATTEMPT: record.attempt_id,
         names.DE_COMPLETION: record.completion_id,
     }
-    name = f"chat {record.model}"
+    name = f"{operation} {record.model}"
     with telemetry.span(name, attributes, kind=SpanKind.CLIENT):
         consumed = await watched(job, _consume(job, attempt, choice, heard, began_s))
         ending = Cancelled() if consumed is None else consumed
@@ -134,14 +138,14 @@ async def _consume(
 ) -> Answered | Broken | Expired:
     left_s = max(0.0, (attempt.deadline - job.deps.clock.now()).total_seconds())
     vendor = job.deps.vendors[choice.candidate.vendor]
+    is_embedding = isinstance(job.request, EmbeddingQuestion)
+    ask = vendor.embed if is_embedding else vendor.complete
     attempt_id = attempt.record.attempt_id
     limit = asyncio.timeout(left_s)
     try:
         async with (
             limit,
-            aclosing(
-                vendor.complete(choice.prepared.body, attempt_id, left_s)
-            ) as events,
+            aclosing(ask(choice.prepared.body, attempt_id, left_s)) as events,
         ):
             hearing = Restoring(choice.restorations)
             done = await _listen(job, attempt, events, heard, hearing, began_s)
@@ -192,10 +196,8 @@ async def _listen(
 
     async for event in events:
         match event:
-            case Started():
-                heard.started = event
-            case UsageSeen():
-                heard.usage = event
+            case Started() | UsageSeen() | Vectors():
+                heard.note(event)
             case Done():
                 await take(hearing.end())
                 return hearing.ended(event)

@@ -1,7 +1,7 @@
 """One caller's frames: opened once, then deltas, then one end."""
 
 import telemetry
-from ai_broker.domain.answer import Delta, deltas_of
+from ai_broker.domain.answer import Delta, deltas_of, vector_deltas
 from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed, Finished, Opened
 from contracts.problems import Code, ErrorEnvelope, problem
@@ -45,7 +45,12 @@ class Caller:
             await self._send(delta)
 
     async def end(self, end: Finished | Failed) -> None:
-        """Send the end."""
+        """Send the end, after the vectors if the answer is made of them."""
+        if isinstance(end, Finished) and end.completion.vectors:
+            for delta in vector_deltas(end.completion.vectors):
+                await self._send(delta)
+            rest = end.completion.model_copy(update={"vectors": ()})
+            end = Finished(completion=rest)
         await self._send(end)
 
     async def replay(self, answer: Completion, instance: str) -> None:
@@ -54,7 +59,7 @@ class Caller:
         if self.wants_deltas:
             for delta in deltas_of(answer.parts):
                 await self._send(delta)
-        await self._send(Finished(completion=answer))
+        await self.end(Finished(completion=answer))
 
     async def refuse(
         self, code: Code, detail: str, instance: str, *, retryable: bool = False

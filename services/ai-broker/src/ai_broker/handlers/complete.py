@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import telemetry
-from ai_broker.domain import cache, limits
+from ai_broker.domain import cache, embedding, limits
 from ai_broker.domain import completion as completions
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.completion import (
@@ -24,6 +24,7 @@ from ai_broker.domain.completion import (
     State,
     Stored,
 )
+from ai_broker.domain.embedding import EmbeddingQuestion
 from ai_broker.domain.guard.request import Unmaskable, guard
 from ai_broker.handlers import books, rounds
 from ai_broker.handlers.call import Choice
@@ -106,6 +107,8 @@ def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unrou
     if isinstance(guarded, Unmaskable):
         return Unroutable(Code.INVALID, guarded.detail)
     candidates = deps.menu.candidates(request.model)
+    if isinstance(request, EmbeddingQuestion):
+        candidates = embedding.one_space(candidates)
     if not candidates:
         known = ", ".join(each.id for each in deps.menu.listing().models)
         detail = f"no model {request.model!r} here: ask for one of {known}"

@@ -6,13 +6,14 @@ completion id: it joins the call under way, or gives the stored answer, so nothi
 paid twice. Afterwards a cut is an error, never a second answer behind half of one.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 import telemetry
 from contracts.completions import Completion, CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.frames import (
     Failed,
     Finished,
@@ -21,6 +22,7 @@ from contracts.frames import (
     ReasoningDelta,
     TextDelta,
     ToolCallDelta,
+    VectorsDelta,
 )
 from contracts.problems import Code, ErrorEnvelope, problem
 from determinism import backoff_s
@@ -53,7 +55,9 @@ class Asking:
         deps: Ports.
     """
 
-    def __init__(self, request: CompletionRequest, deps: Deps) -> None:
+    def __init__(
+        self, request: CompletionRequest | EmbeddingRequest, deps: Deps
+    ) -> None:
         self._request = request
         self._deps = deps
         self._stream: FrameStream | None = None
@@ -102,10 +106,13 @@ class Asking:
     async def _follow(
         self, stream: FrameStream, tell: Tell
     ) -> Completion | ErrorEnvelope:
+        vectors: dict[int, bytes] = {}
         async for frame in stream:
             match frame:
                 case Finished():
-                    return frame.completion
+                    return self._whole(frame.completion, vectors)
+                case VectorsDelta():
+                    vectors.update(enumerate(frame.vectors, frame.first))
                 case Failed():
                     return frame.error
                 case Opened():
@@ -119,6 +126,19 @@ class Asking:
         # The bus promises one of the two ends; without one the stream was cut.
         detail = "the answer ended without its end; ask again"
         raise TransientFault(detail, code=Code.STREAM_CUT)
+
+    def _whole(
+        self, completion: Completion, vectors: Mapping[int, bytes]
+    ) -> Completion:
+        """Return the answer with the vectors that came before its end."""
+        if not isinstance(self._request, EmbeddingRequest):
+            return completion
+        count = len(self._request.inputs)
+        if set(vectors) != set(range(count)):
+            detail = f"{len(vectors)} vectors came for {count} texts; ask again"
+            raise TransientFault(detail, code=Code.STREAM_CUT)
+        in_order = tuple(vectors[place] for place in range(count))
+        return completion.model_copy(update={"vectors": in_order})
 
     def _wait_s(self, missed: ErrorEnvelope, tries: int) -> float | None:
         """Return when to ask again; None when the reader must be told."""

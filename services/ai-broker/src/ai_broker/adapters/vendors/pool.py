@@ -15,14 +15,15 @@ from typing import Final
 from ai_broker.adapters.key_files import KeyFile
 from ai_broker.domain.catalogue import Candidate, Endpoint
 from ai_broker.domain.vendor import Prepared, VendorError, VendorEvent
-from ai_broker.ports import Vendor
+from ai_broker.ports import EmbeddingVendor
 from contracts.completions import CompletionRequest
 from contracts.message import JsonObject
 
 CLIENTS_MAX: Final = 128
 HIDDEN: Final = "[key]"
 
-Make = Callable[[Endpoint], Vendor]
+Make = Callable[[Endpoint], EmbeddingVendor]
+Ask = Callable[[EmbeddingVendor], AsyncGenerator[VendorEvent]]
 
 
 class VendorPool:
@@ -43,7 +44,7 @@ class VendorPool:
         """Return how many clients are open for use."""
         return len(self._clients)
 
-    async def vendor(self, owner: str, endpoint: Endpoint) -> Vendor:
+    async def vendor(self, owner: str, endpoint: Endpoint) -> EmbeddingVendor:
         """Return the client of an owner's key; another key has another client."""
         name = (owner, endpoint.entry.name)
         found = self._clients.get(name)
@@ -79,7 +80,7 @@ class _Shared:
     def __init__(self, endpoint: Endpoint, make: Make) -> None:
         self.endpoint = endpoint
         self._make = make
-        self._client: Vendor | None = None
+        self._client: EmbeddingVendor | None = None
         self._calls = 0
         self._retired = False
 
@@ -87,14 +88,23 @@ class _Shared:
         """Return the request in the vendor's own form."""
         return self._open().prepare(request, candidate)
 
-    async def complete(
+    def complete(
         self, body: JsonObject, attempt_id: str, timeout_s: float
     ) -> AsyncGenerator[VendorEvent]:
         """Call the vendor once."""
+        return self._counted(lambda at: at.complete(body, attempt_id, timeout_s))
+
+    def embed(
+        self, body: JsonObject, attempt_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        """Ask the vendor for vectors once."""
+        return self._counted(lambda at: at.embed(body, attempt_id, timeout_s))
+
+    async def _counted(self, ask: Ask) -> AsyncGenerator[VendorEvent]:
         client = self._open()
         self._calls += 1
         try:
-            async with aclosing(client.complete(body, attempt_id, timeout_s)) as events:
+            async with aclosing(ask(client)) as events:
                 async for event in events:
                     yield event
         except VendorError as error:
@@ -117,7 +127,7 @@ class _Shared:
         if client is not None:
             await client.close()
 
-    def _open(self) -> Vendor:
+    def _open(self) -> EmbeddingVendor:
         if self._client is None:
             self._client = self._make(self.endpoint)
         return self._client
@@ -142,17 +152,24 @@ class FileKeyed:
         """Return the request in the vendor's own form."""
         return self._shared.prepare(request, candidate)
 
-    async def complete(
+    def complete(
         self, body: JsonObject, attempt_id: str, timeout_s: float
     ) -> AsyncGenerator[VendorEvent]:
         """Call the vendor once, with the key that the file holds now."""
+        return self._newest(lambda at: at.complete(body, attempt_id, timeout_s))
+
+    def embed(
+        self, body: JsonObject, attempt_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        """Ask for vectors once, with the key that the file holds now."""
+        return self._newest(lambda at: at.embed(body, attempt_id, timeout_s))
+
+    async def _newest(self, ask: Ask) -> AsyncGenerator[VendorEvent]:
         endpoint = replace(self._shared.endpoint, key=self._file.key())
         if endpoint != self._shared.endpoint:
             old, self._shared = self._shared, _Shared(endpoint, self._make)
             await old.retire()
-        async with aclosing(
-            self._shared.complete(body, attempt_id, timeout_s)
-        ) as events:
+        async with aclosing(ask(self._shared)) as events:
             async for event in events:
                 yield event
 
