@@ -165,6 +165,46 @@ async def test_anthropic_s_sdk_reads_odd_forms(
     assert message.usage.output_tokens == good.json["usage"]["output_tokens"]
 
 
+@PROTOCOLS
+async def test_odd_forms_are_odd(line: Line, protocol: str) -> None:
+    """On the wire stand the bytes that each form promises, all through the stream."""
+    good = await line.call(protocol)
+    heard = {fault: await line.call(protocol, fault) for fault in ODD}
+    crlf, tight = heard["crlf"].body, heard["tight"].body
+    assert crlf.count(b"\r\n") == crlf.count(b"\n") == good.body.count(b"\n")
+    assert good.body.count(b"data: ") == tight.count(b"data:")
+    assert b"data: " not in tight
+    alive = b": keep-alive\n" if protocol == "openai" else b"event: ping\n"
+    assert heard["pings"].body.count(alive) >= len(good.events)
+    notes = heard["unknown_events"].events
+    assert len(notes) == len(good.events) + 1
+    assert sum("sandbox_note" in event for event in notes) == len(good.events)
+
+
+@pytest.mark.parametrize("fault", ["drip;delay_ms=0", "split;delay_ms=0"])
+async def test_writes_break_inside_characters(
+    control: aiohttp.ClientSession, fault: str
+) -> None:
+    """A client that decodes what each read gives it fails; joined, it is the text."""
+    messages = [{"role": "user", "content": GREETING}]
+    body = {"model": "sandbox-small", "messages": messages, "stream": True}
+    headers = {"authorization": "Bearer any", "x-sandbox-fault": fault}
+    parts: list[bytes] = []
+    async with control.post(
+        "/v1/chat/completions", json=body, headers=headers
+    ) as answer:
+        part = b""
+        async for data, ends in answer.content.iter_chunks():
+            part += data
+            if ends:
+                parts.append(part)
+                part = b""
+    broken = [part for part in parts if "\ufffd" in part.decode(errors="replace")]
+    assert len(broken) >= len("üßŁóź")
+    assert any(part.endswith(b"\xe4") or part == b"\xe4" for part in parts)  # 你
+    assert "Łódź" in b"".join(parts).decode()
+
+
 def test_characters_are_split() -> None:
     """No part but the first begins with a whole character of several bytes."""
     data = 'data: {"text":"ä🎉b"}\n\n'.encode()

@@ -58,6 +58,17 @@ async def test_similar_texts_are_near(openai_client: AsyncOpenAI) -> None:
     assert abs(nearness(invoice, cat)) < 0.25
 
 
+def test_strange_words_are_perpendicular_on_average() -> None:
+    """Sharing places by chance, they are as often against each other as with."""
+    vectors = [embed(f"{number:x}" * 7, 64) for number in range(1000, 1060)]
+    pairs = [
+        nearness(one, other)
+        for at, one in enumerate(vectors)
+        for other in vectors[at + 1 :]
+    ]
+    assert abs(math.fsum(pairs) / len(pairs)) < 0.03
+
+
 @pytest.mark.parametrize(("dimensions", "length"), [(None, 1024), (8, 8), (1024, 1024)])
 async def test_the_length_of_the_vector_can_be_chosen(
     line: Line, dimensions: int | None, length: int
