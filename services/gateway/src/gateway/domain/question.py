@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from contracts.completions import CompletionRequest
+from contracts.embeddings import EmbeddingRequest
 from contracts.ids import derived_id
 
 ID_PREFIX: Final = "cmpl"
@@ -49,6 +50,20 @@ class Question:
     is_streamed: bool
     wants_usage: bool = True
     """Whether a stream ends with the counts."""
+
+
+class Asked(Protocol):
+    """What every door reads: a request, and how its answer is wanted."""
+
+    @property
+    def request(self) -> CompletionRequest | EmbeddingRequest:
+        """What ai-broker is asked."""
+        ...
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the answer shall come in pieces."""
+        ...
 
 
 def completion_id_for(tenant: str, idempotency_key: str) -> str:

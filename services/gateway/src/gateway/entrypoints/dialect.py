@@ -15,6 +15,7 @@ import telemetry
 Scope = MutableMapping[str, Any]
 
 CHAT: Final = "/v1/chat/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
 MESSAGES: Final = "/v1/messages"
 COUNT_TOKENS: Final = "/v1/messages/count_tokens"
 MODELS: Final = "/v1/models"
@@ -32,7 +33,7 @@ class Dialect(StrEnum):
 def dialect_of(scope: Scope) -> Dialect:
     """Return the dialect of a request, by its path and headers."""
     path: str = scope["path"]
-    if path == CHAT:
+    if path in (CHAT, EMBEDDINGS):
         return Dialect.OPENAI
     if path in (MESSAGES, COUNT_TOKENS):
         return Dialect.ANTHROPIC

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from gateway.entrypoints.dialect import CHAT, MESSAGES
+from gateway.entrypoints.dialect import CHAT, EMBEDDINGS, MESSAGES
 
 HEADERS: Final = {
     "x-request-timeout": ("number", "Seconds to wait for the whole answer"),
@@ -79,15 +79,31 @@ ANTHROPIC_FIELDS: Final = {
     "service_tier": "string",
     "metadata": "object",
 }
+EMBEDDINGS_FIELDS: Final = {
+    "model": "string",
+    "input": None,
+    "encoding_format": "string",
+    "dimensions": "integer",
+    "user": "string",
+}
 REQUIRED: Final = {
+    EMBEDDINGS: ["model", "input"],
     CHAT: ["model", "messages"],
     MESSAGES: ["model", "messages", "max_tokens"],
 }
 
 
 def door_paths() -> dict[str, Any]:
-    """Return the two path items."""
+    """Return the path items."""
     return {
+        EMBEDDINGS: {
+            "post": _operation(
+                EMBEDDINGS,
+                "Embeddings, as OpenAI's API and SDKs speak them",
+                EMBEDDINGS_FIELDS,
+                {"$ref": "#/components/schemas/OpenAIError"},
+            )
+        },
         CHAT: {
             "post": _operation(
                 CHAT,

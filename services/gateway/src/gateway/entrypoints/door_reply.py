@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import orjson
 from starlette.responses import Response
@@ -12,13 +12,15 @@ from contracts.frames import Ping
 from contracts.message import JsonObject
 from contracts.problems import Code, ErrorEnvelope, problem
 from gateway.domain.answer_stream import AnswerStream
-from gateway.domain.question import Question
+from gateway.domain.question import Asked
 from gateway.domain.told import Contradicted
 from gateway.entrypoints.dialect import Dialect, dialect_of, request_id
 from gateway.entrypoints.middleware import Receive, Scope, Send
 from gateway.entrypoints.problems import respond
 from gateway.handlers.completions import Asking, Piece, broken
 from gateway.ports import Deps
+
+Q = TypeVar("Q", bound=Asked)
 
 OK: Final = 200
 PINGS_BEFORE_START: Final = 4
@@ -28,7 +30,7 @@ EVENTS: Final = "text/event-stream; charset=utf-8"
 Headers = list[tuple[bytes, bytes]]
 
 
-class Reply:
+class Reply(Generic[Q]):
     """
     Answers one question.
 
@@ -36,16 +38,16 @@ class Reply:
         question: What is asked.
         deps: Ports.
         whole: Writes an answer in one piece.
-        stream: Writes it in pieces.
+        stream: Writes it in pieces; None when it is wanted whole.
         has_key: Whether the caller chose the completion's id.
     """
 
     def __init__(
         self,
-        question: Question,
+        question: Q,
         deps: Deps,
-        whole: Callable[[Completion, Question], JsonObject],
-        stream: AnswerStream,
+        whole: Callable[[Completion, Q], JsonObject],
+        stream: AnswerStream | None,
         *,
         has_key: bool,
     ) -> None:
@@ -62,8 +64,8 @@ class Reply:
         """Ask, and answer; a reader that leaves ends the vendor's call."""
 
         async def tell(piece: Piece) -> None:
-            if self._question.is_streamed and not self._is_left:
-                await self._tell(piece, scope, send)
+            if self._stream is not None and not self._is_left:
+                await self._tell(self._stream, piece, scope, send)
 
         async with asyncio.TaskGroup() as group:
             leaving = group.create_task(self._until_left(receive))
@@ -73,8 +75,8 @@ class Reply:
             return
         if isinstance(outcome, ErrorEnvelope):
             await self._fail(outcome, scope, receive, send)
-        elif self._question.is_streamed:
-            await self._finish(outcome, scope, send)
+        elif self._stream is not None:
+            await self._finish(self._stream, outcome, scope, send)
         else:
             body = orjson.dumps(self._whole(outcome, self._question))
             headers = self._headers(scope, b"application/json", outcome)
@@ -88,32 +90,36 @@ class Reply:
         self._is_left = True
         await self._asking.give_up()
 
-    async def _tell(self, piece: Piece, scope: Scope, send: Send) -> None:
+    async def _tell(
+        self, stream: AnswerStream, piece: Piece, scope: Scope, send: Send
+    ) -> None:
         if isinstance(piece, Ping):
             self._pings += 1
             if not self._has_begun and self._pings < PINGS_BEFORE_START:
                 # Until the stream begins, a failure can have its own status.
                 return
-            chunk = self._stream.ping()
+            chunk = stream.ping()
         else:
-            chunk = self._stream.delta(piece)
+            chunk = stream.delta(piece)
         if chunk:
             await self._begin(scope, send, None)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
-    async def _finish(self, completion: Completion, scope: Scope, send: Send) -> None:
+    async def _finish(
+        self, stream: AnswerStream, completion: Completion, scope: Scope, send: Send
+    ) -> None:
         try:
-            chunk = self._stream.finish(completion)
+            chunk = stream.finish(completion)
         except Contradicted:
             detail = "the answer is not the one that was begun; ask again"
-            chunk = self._stream.failure(problem(Code.STREAM_CUT, detail))
+            chunk = stream.failure(problem(Code.STREAM_CUT, detail))
         await self._begin(scope, send, completion)
         await send({"type": "http.response.body", "body": chunk})
 
     async def _fail(
         self, envelope: ErrorEnvelope, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if self._has_begun:
+        if self._stream is not None and self._has_begun:
             chunk = self._stream.failure(broken(envelope).problem)
             await send({"type": "http.response.body", "body": chunk})
             return

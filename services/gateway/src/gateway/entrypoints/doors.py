@@ -9,7 +9,7 @@ like every other problem; afterwards the stream itself says what went wrong.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from starlette.routing import Match, Route
 
@@ -19,7 +19,7 @@ from contracts.message import JsonObject
 from contracts.problems import Code, ErrorEnvelope, Problem
 from gateway.domain.answer_stream import AnswerStream
 from gateway.domain.fields import Unfit
-from gateway.domain.question import Asker, Question, completion_id_for
+from gateway.domain.question import Asked, Asker, completion_id_for
 from gateway.entrypoints.documents import json_of
 from gateway.entrypoints.door_headers import DoorHeaders, read_headers
 from gateway.entrypoints.door_reply import Reply
@@ -29,21 +29,27 @@ from gateway.handlers.tenants import identify
 from gateway.ports import Deps
 from messaging.refusals import Refused, refuse
 
+Q = TypeVar("Q", bound=Asked)
+
 RETRY_AFTER_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tongue:
+@dataclass(frozen=True)
+class Tongue(Generic[Q]):
     """One vendor's protocol."""
 
-    read: Callable[[object, Asker], Question]
+    read: Callable[[object, Asker], Q]
     """Body → question; raises ``Unfit``."""
     unfit: Callable[[Unfit], Problem]
     """What does not fit, in the vendor's words."""
-    whole: Callable[[Completion, Question], JsonObject]
+    whole: Callable[[Completion, Q], JsonObject]
     """An answer in one piece."""
-    stream: Callable[[Question, int], AnswerStream]
-    """An answer in pieces; the number is the time in seconds since the epoch."""
+    stream: Callable[[Q, int], AnswerStream] | None
+    """
+    An answer in pieces; the number is the time in seconds since the epoch.
+
+    None where the protocol has no such thing.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Bounds:
     """Tools of one question."""
 
 
-class Door:
+class Door(Generic[Q]):
     """
     One compatible endpoint.
 
@@ -67,7 +73,7 @@ class Door:
     """
 
     def __init__(
-        self, tongue: Tongue, bounds: Bounds, slots: asyncio.Semaphore
+        self, tongue: Tongue[Q], bounds: Bounds, slots: asyncio.Semaphore
     ) -> None:
         self._tongue = tongue
         self._bounds = bounds
@@ -86,11 +92,14 @@ class Door:
             asker = self._asker(tenant, principal.key_id, headers, deps)
             # LimitBody has read it whole.
             question = self._read((await receive()).get("body", b""), asker)
+            stream = None
+            if self._tongue.stream is not None and question.is_streamed:
+                stream = self._tongue.stream(question, int(asker.now.timestamp()))
             reply = Reply(
                 question,
                 deps,
                 self._tongue.whole,
-                self._tongue.stream(question, int(asker.now.timestamp())),
+                stream,
                 has_key=headers.idempotency_key is not None,
             )
             await reply(scope, receive, send)
@@ -116,7 +125,7 @@ class Door:
             tools_max=self._bounds.tools_max,
         )
 
-    def _read(self, body: bytes, asker: Asker) -> Question:
+    def _read(self, body: bytes, asker: Asker) -> Q:
         try:
             return self._tongue.read(json_of(body), asker)
         except Unfit as unfit:
