@@ -192,6 +192,24 @@ def test_binaries_are_let_out_or_refused(part: dict[str, object]) -> None:
     assert refused.detail.startswith("turns[0].parts[0]")
 
 
+def test_what_a_neighbour_hid_is_found_too() -> None:
+    """Glued together neither is a number of its own; once one is masked, it is."""
+    vault = Vault(detectors_of(RESTORE))
+    masked = vault.mask(f"{MAIL}123-45-6789")
+    assert masked == "<EMAIL_1><SSN_1>"
+
+
+def test_an_escaped_backslash_is_no_escaped_bracket() -> None:
+    """JSON text that only looks like a placeholder stays the JSON that it is."""
+    restorations = Restorations({"<EMAIL_1>": MAIL})
+    text = '{"a": "\\\\u003cEMAIL_1\\u003e", "b": "<EMAIL_1>"}'
+    for step in (1, 2, 3, len(text)):
+        cut_up = [text[at : at + step] for at in range(0, len(text), step)]
+        pieces = heard((ToolCallPiece(0, arguments=a) for a in cut_up), restorations)
+        told = "".join(p.arguments for p in pieces if isinstance(p, ToolCallPiece))
+        assert json.loads(told) == {"a": "\\u003cEMAIL_1>", "b": MAIL}
+
+
 @given(TEXTS)
 def test_masked_text_holds_no_personal_data(text: str) -> None:
     """Between its placeholders nothing is found any more, and the way back is exact."""

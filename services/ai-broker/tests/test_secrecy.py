@@ -1,5 +1,6 @@
 """Prompts, answers and keys reach neither logs nor traces, whatever a vendor says."""
 
+import asyncio
 import io
 import json
 import logging
@@ -13,9 +14,15 @@ import pytest
 from aiohttp import web
 from broker_world import Sink
 
+from ai_broker.adapters.vendors.anthropic import AnthropicVendor
+from ai_broker.adapters.vendors.openai import OpenAIVendor
+from ai_broker.adapters.vendors.sdk import Patience
 from ai_broker.app import Composed, compose
+from ai_broker.domain.catalogue import Candidate, Endpoint, Protocol, VendorEntry
+from ai_broker.domain.guard.policy import GuardPolicy, Mode
+from ai_broker.domain.guard.request import Guarded, guard
 from ai_broker.settings import Settings
-from contracts.completions import CompletionRequest
+from contracts.completions import CompletionRequest, TextPart
 from contracts.problems import Code
 from determinism import SeededIds, SystemClock
 from messaging.bus import Bus, Delivery
@@ -74,6 +81,16 @@ def chunk(**fields: object) -> bytes:
     return b"data: " + json.dumps(fields).encode() + b"\n\n"
 
 
+async def echo(stream: web.StreamResponse, body: str) -> None:
+    """Say what was read, so that nobody restores it, then say it again in pieces."""
+    read: str = json.loads(body)["messages"][0]["content"]
+    seen = read.replace("_", "-")
+    said = f"seen: {seen}; told: {read}"
+    for at in range(0, len(said), 7):
+        delta = {"content": said[at : at + 7]}
+        await stream.write(chunk(model="m", choices=[{"delta": delta}]))
+
+
 async def quote(request: web.Request) -> web.StreamResponse:
     """Answer as the model's name says, quoting prompt and key wherever it can."""
     body = await request.text()
@@ -84,7 +101,9 @@ async def quote(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": error}, status=int(mode))
     stream = web.StreamResponse(headers={"x-request-id": "req-1"})
     await stream.prepare(request)
-    delta = {"content": f"{ANSWER} {PROMPT}"}
+    if mode == "echo":
+        await echo(stream, body)
+    delta = {"content": f"{ANSWER} {PROMPT}" if mode != "echo" else ""}
     await stream.write(chunk(model="m", choices=[{"delta": delta}]))
     if mode == "reported":
         await stream.write(chunk(error={"message": told[-400:], "code": "x"}))
@@ -92,7 +111,7 @@ async def quote(request: web.Request) -> web.StreamResponse:
         await stream.write(b"data: {" + told.encode() + b"\n\n")
     if mode == "surprise":
         await stream.write(chunk(usage={"prompt_tokens": told}, choices=[]))
-    if mode == "whole":
+    if mode in ("whole", "echo"):
         end = [{"delta": {"content": ""}, "finish_reason": "stop"}]
         await stream.write(chunk(model="m", choices=end))
         await stream.write(b"data: [DONE]\n\n")
@@ -116,27 +135,32 @@ async def vendor_url() -> AsyncGenerator[str]:
         await runner.cleanup()
 
 
-def wired(database: Database, url: str) -> Composed:
+def wired(database: Database, url: str, guards: Path | None = None) -> Composed:
     """Wire the service to the vendor that quotes."""
     environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}
     return compose(
-        settings=Settings(database_url="sqlite://", vendor_environment=environment),
+        settings=Settings(
+            database_url="sqlite://",
+            vendor_environment=environment,
+            guard_file=guards,
+        ),
         database=database,
         bus=cast("Bus", SilentBus()),  # cast: only the outbox relay would send
         clock=SystemClock(),
         ids=SeededIds(1),
+        aside=asyncio.to_thread,
     )
 
 
-async def ask(service: Composed, mode: str) -> Sink:
+async def ask(service: Composed, mode: str, text: str = PROMPT) -> Sink:
     """Ask once, in the mode that the model's name stands for."""
     fields = {
         "completion_id": f"c-{mode}",
         "tenant": "acme",
         "model": f"openai/{mode}",
-        "turns": [{"role": "user", "parts": [{"kind": "text", "text": PROMPT}]}],
+        "turns": [{"role": "user", "parts": [{"kind": "text", "text": text}]}],
         "deadline": SystemClock().now() + timedelta(seconds=20),
-        "deltas": mode == "whole",
+        "deltas": mode in ("whole", "echo"),
     }
     (found,) = (
         each
@@ -187,3 +211,65 @@ async def test_no_line_and_no_span_quotes_anybody(
     assert KEY not in told
     if mode in ("400", "reported"):
         assert ANSWER in told
+
+
+MAIL, PHONE = "zhang.san@example.com", "13812345678"
+
+
+@pytest.mark.parametrize("make", [OpenAIVendor, AnthropicVendor])
+def test_no_vendors_form_of_a_guarded_request_holds_personal_data(
+    make: type[OpenAIVendor | AnthropicVendor],
+) -> None:
+    """The last form before the wire, of both protocols."""
+
+    def text(said: str) -> list[dict[str, str]]:
+        return [{"kind": "text", "text": said}]
+
+    arguments = json.dumps({"to": MAIL, "number": int(PHONE)})
+    call = {"kind": "tool-call", "call_id": "c", "name": "t", "arguments": arguments}
+    result = {"kind": "tool-result", "call_id": "c", "content": text(PHONE)}
+    fields = {
+        "completion_id": "c",
+        "tenant": "acme",
+        "model": "m",
+        "turns": [
+            {"role": "system", "parts": text(MAIL)},
+            {"role": "user", "parts": text(PHONE)},
+            {"role": "assistant", "parts": [call]},
+            {"role": "tool", "parts": [result]},
+        ],
+        "tools": [{"name": "t", "description": MAIL, "parameters": {"title": PHONE}}],
+        "stop": [MAIL],
+        "user": MAIL,
+        "deadline": SystemClock().now(),
+    }
+    request = CompletionRequest.model_validate(fields)
+    guarded = guard(request, GuardPolicy(mode=Mode.RESTORE))
+    assert isinstance(guarded, Guarded)
+    entry = VendorEntry(name="v", protocol=Protocol.OPENAI, base_url="")
+    vendor = make(Endpoint(entry, "http://v.example", "k"), Patience())
+    plain, masked = (
+        str(vendor.prepare(each, Candidate("v", "m")).body)
+        for each in (request, guarded.request)
+    )
+    for value, placeholder in ((MAIL, "<EMAIL_1>"), (PHONE, "<PHONE_1>")):
+        assert value in plain
+        assert value not in masked
+        assert placeholder in masked
+
+
+async def test_the_wire_carries_placeholders_and_the_caller_reads_values(
+    database: Database, vendor_url: str, tmp_path: Path
+) -> None:
+    """Settings file, guard, SDK, HTTP and back, large enough to be masked aside."""
+    guards = tmp_path / "guard.yaml"
+    guards.write_text("tenants: {acme: {mode: mask-and-restore}}")
+    service = wired(database, vendor_url, guards)
+    try:
+        sink = await ask(service, "echo", f"{MAIL} {'and so on ' * 3_000}{PHONE}")
+    finally:
+        await service.close()
+    assert sink.text.startswith("seen: <EMAIL-1> and")
+    assert f"told: {MAIL} and" in sink.text
+    assert sink.text.endswith(PHONE)
+    assert sink.finished.completion.parts == (TextPart(text=sink.text),)

@@ -1,5 +1,6 @@
 """The composition root: names every adapter, opens, wires, closes."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,7 +39,7 @@ from ai_broker.handlers import (
     rewrap_forever,
     sweep_forever,
 )
-from ai_broker.ports import Deps, EmbeddingVendor, Limits, Vendor
+from ai_broker.ports import Aside, Deps, EmbeddingVendor, Limits, Vendor, here
 from ai_broker.settings import Settings
 from contracts.subjects import Service
 from determinism import Clock, IdSource, SystemClock, SystemIds
@@ -75,6 +76,7 @@ def compose(
     clock: Clock,
     ids: IdSource,
     vendors: Mapping[str, Vendor] | None = None,
+    aside: Aside = here,
 ) -> Composed:
     """
     Wire the service onto these ports.
@@ -87,6 +89,7 @@ def compose(
         ids: Attempt ids and jitter.
         vendors: By name, instead of the real ones; only those are on the menu, and
             they know no embeddings.
+        aside: Where work is done that would hold up the loop.
     """
     catalogue = read_catalogue(settings.catalogue_file)
     named = (
@@ -114,6 +117,7 @@ def compose(
         keyable=frozenset(keyable),
         limits=_limits(settings),
         guards=read_guards(settings.guard_file),
+        aside=aside,
     )
     desk = Desk(deps)
     own = subscriptions(desk)
@@ -203,7 +207,12 @@ async def run(settings: Settings) -> None:
     try:
         bus = connect_bus(Service.AI_BROKER, settings, clock=clock, ids=ids)
         composed = compose(
-            settings=settings, database=database, bus=bus, clock=clock, ids=ids
+            settings=settings,
+            database=database,
+            bus=bus,
+            clock=clock,
+            ids=ids,
+            aside=asyncio.to_thread,
         )
         try:
             await serve(

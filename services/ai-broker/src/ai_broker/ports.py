@@ -223,6 +223,19 @@ class Sealer(Protocol):
         ...
 
 
+class Aside(Protocol):
+    """Where work that takes the processor for long is done."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        """Do it, letting others go on meanwhile where there are threads."""
+        ...
+
+
+async def here(work: Callable[[], T]) -> T:
+    """Do it at once: for tests and simulations."""
+    return work()
+
+
 @dataclass(frozen=True)
 class Limits:
     """How long things may take, in seconds."""
@@ -278,3 +291,5 @@ class Deps:
     limits: Limits = field(default_factory=Limits)
     guards: GuardBook = field(default_factory=GuardBook)
     """Which tenants' personal data is masked on its way to vendors."""
+    aside: Aside = here
+    """Where large requests are masked."""

@@ -62,6 +62,13 @@ def answer_weight_max(request: CompletionRequest) -> int:
     return min(asked, ANSWER_WEIGHT_MAX)
 
 
+def characters(request: CompletionRequest) -> int:
+    """Return how much text the turns have."""
+    return sum(
+        _characters(part) for turn in request.turns for part in _flat(turn.parts)
+    )
+
+
 def refusal(request: CompletionRequest) -> Refusal | None:
     """Return why a request cannot be asked of anybody; None when it can."""
     too_large = next(_too_large(request), None)

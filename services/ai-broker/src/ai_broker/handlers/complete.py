@@ -25,7 +25,8 @@ from ai_broker.domain.completion import (
     Stored,
 )
 from ai_broker.domain.embedding import EmbeddingQuestion
-from ai_broker.domain.guard.request import Unmaskable, guard
+from ai_broker.domain.guard.policy import Mode
+from ai_broker.domain.guard.request import Guarded, Unmaskable, guard
 from ai_broker.handlers import books, rounds
 from ai_broker.handlers.call import Choice
 from ai_broker.handlers.caller import Caller, failure
@@ -42,6 +43,8 @@ from messaging.subscriptions import FrameSink
 log = telemetry.get_logger()
 
 CLAIMS_MAX: Final = 1_000
+GUARDED_HERE_MAX: Final = 16_384
+"""Characters that are masked between two turns of the loop: at most some 20 ms."""
 MARGIN_MAX: Final = timedelta(seconds=0.5)
 
 
@@ -63,7 +66,7 @@ async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> N
     caller = Caller(request, sink)
     digest = completions.digest_of(request)
     deadline = _deadline(request, deps)
-    route = _route(request, deps)
+    route = await _route(request, deps)
     for _ in range(CLAIMS_MAX):
         verdict = await _claim(request, digest, route, deadline, deps)
         match verdict:
@@ -98,12 +101,14 @@ def _deadline(request: CompletionRequest, deps: Deps) -> datetime:
     return min(request.deadline - margin, longest)
 
 
-def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unroutable:
+async def _route(
+    request: CompletionRequest, deps: Deps
+) -> tuple[Choice, ...] | Unroutable:
     """Return who can answer, each with the request in its own form, masked."""
     refused = limits.refusal(request)
     if refused is not None:
         return Unroutable(refused.code, refused.detail)
-    guarded = guard(request, deps.guards.policy(request.tenant))
+    guarded = await _guarded(request, deps)
     if isinstance(guarded, Unmaskable):
         return Unroutable(Code.INVALID, guarded.detail)
     candidates = deps.menu.candidates(request.model)
@@ -125,6 +130,14 @@ def _route(request: CompletionRequest, deps: Deps) -> tuple[Choice, ...] | Unrou
     if not choices:
         return Unroutable(Code.INVALID, "; ".join(dict.fromkeys(refusals)))
     return tuple(choices)
+
+
+async def _guarded(request: CompletionRequest, deps: Deps) -> Guarded | Unmaskable:
+    """Mask here what takes milliseconds, and aside what would hold up the others."""
+    policy = deps.guards.policy(request.tenant)
+    if policy.mode is Mode.OFF or limits.characters(request) <= GUARDED_HERE_MAX:
+        return guard(request, policy)
+    return await deps.aside(lambda: guard(request, policy))
 
 
 async def _claim(
