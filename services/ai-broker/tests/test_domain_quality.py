@@ -53,7 +53,9 @@ def judged(
 ) -> QualitySignals:
     """Judge an answer made of these parts."""
     given_ = [TextPart(text=each) if isinstance(each, str) else each for each in parts]
-    return quality.signals(request or asked(), given_, finish)
+    found = quality.signals(request or asked(), given_, finish)
+    assert found is not None
+    return found
 
 
 def test_a_good_answer_raises_nothing() -> None:

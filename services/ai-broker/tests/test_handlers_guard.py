@@ -15,6 +15,7 @@ from ai_broker.domain.vendor import (
     Started,
     Text,
     ToolCallPiece,
+    Vectors,
 )
 from ai_broker.handlers import Desk
 from contracts.completions import CompletionRequest, TextPart, ToolCallPart
@@ -94,6 +95,21 @@ def test_other_tenants_are_not_touched() -> None:
         sink = await world.ask(desk, tenant="globex", **TURNS)
         assert vendor.asked[0].turns == world.request(**TURNS).turns
         assert "<EMAIL_1>" in sink.text
+
+    play(scene)
+
+
+def test_texts_to_be_embedded_are_masked() -> None:
+    """Vectors are made of placeholders."""
+
+    async def scene(world: World) -> None:
+        desk, vendor = restoring(world)
+        vector = Vectors(0, (bytes(16),))
+        vendor.scripts = [[Started(200, None), SEEN, vector, DONE]]
+        sink = await world.embed(desk, f"write to {MAIL}")
+        assert sink.vectors == (bytes(16),)
+        (part,) = vendor.asked[0].turns[0].parts
+        assert part == TextPart(text="write to <EMAIL_1>")
 
     play(scene)
 

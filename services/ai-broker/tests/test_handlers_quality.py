@@ -7,9 +7,10 @@ import pytest
 from broker_world import DONE, GOOD, LIMITED, SEEN, World, play
 from prometheus_client import generate_latest
 
-from ai_broker.domain.vendor import Started, ToolCallPiece
+from ai_broker.domain.vendor import Started, ToolCallPiece, Vectors
 from contracts.completions import FinishReason, ToolSpec
 from contracts.quality import QualitySignals
+from contracts.usage import EndState
 from telemetry import Telemetry, configure
 from telemetry.logs import silence
 
@@ -32,6 +33,20 @@ def test_completed_attempts_alone_have_signals() -> None:
         refused, good = await world.ledger()
         assert refused.quality is None
         assert good.quality == QualitySignals()
+
+    play(scene)
+
+
+def test_vectors_have_no_form_to_judge() -> None:
+    """An embedding is not an empty answer."""
+
+    async def scene(world: World) -> None:
+        vector = Vectors(0, (bytes(16),))
+        world.first.scripts = [[Started(200, None), SEEN, vector, DONE]]
+        await world.embed(world.replica("a"), "red")
+        (record,) = await world.ledger()
+        assert record.end_state is EndState.COMPLETED
+        assert record.quality is None
 
     play(scene)
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ai_broker.domain.embedding import EmbeddingQuestion
 from contracts.completions import (
     CompletionRequest,
     FinishReason,
@@ -59,8 +60,10 @@ _OTHER_LANGUAGE: Final = re.compile(
 
 def signals(
     request: CompletionRequest, parts: Sequence[Part], finish: FinishReason
-) -> QualitySignals:
-    """Return what can be said of an answer that came to its end."""
+) -> QualitySignals | None:
+    """Return what can be said of an answer that came to its end; None of vectors."""
+    if isinstance(request, EmbeddingQuestion):
+        return None
     text = "".join(each.text for each in parts if isinstance(each, TextPart))
     calls = [each for each in parts if isinstance(each, ToolCallPart)]
     declined = any(isinstance(each, RefusalPart) for each in parts)
