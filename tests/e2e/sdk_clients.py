@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from testkit.platform import Platform
 
 OPENAI_MODEL: Final = "sandbox-openai/sandbox-large"
+EMBEDDING_MODEL: Final = "sandbox-openai/sandbox-embedding-small"
 ANTHROPIC_MODEL: Final = "sandbox-anthropic/sandbox-claude"
 VENDORS: Final = (OPENAI_MODEL, ANTHROPIC_MODEL)
 LETTER: Final = (

@@ -1,12 +1,15 @@
 """The official openai SDK, unchanged, against the running platform."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
 from sdk_clients import (
+    ANTHROPIC_MODEL,
+    EMBEDDING_MODEL,
     HEADER,
     LETTER,
     OPENAI_MODEL,
@@ -78,6 +81,35 @@ async def test_an_answer_and_its_headers(
     await until(find_line, 20, "the ledger line")
     assert row.input_tokens == answer.usage.prompt_tokens
     assert row.output_tokens == answer.usage.completion_tokens
+
+
+async def test_embeddings_in_both_forms(
+    clients: Clients, platform: Platform, customer: Customer
+) -> None:
+    """Sync and async; near texts are near, and the ledger has the vendor's counts."""
+    after = await platform.vendor.mark()
+    texts = ["invoice number 4711", "invoice number 4712", "the sea at night"]
+    found = clients.openai.embeddings.create(model=EMBEDDING_MODEL, input=texts)
+    again = await clients.async_openai.embeddings.create(
+        model=EMBEDDING_MODEL, input=texts, encoding_format="float"
+    )
+    one, near, far = (each.embedding for each in found.data)
+    assert [each.embedding for each in again.data] == [one, near, far]
+    assert _likeness(one, near) > _likeness(one, far)
+    rows = await platform.vendor.rows(after)
+    assert [each.input_tokens for each in rows] == [found.usage.prompt_tokens] * 2
+
+    async def find_lines() -> bool:
+        booked = {each.attempt_id for each in await customer.ledger()}
+        return {each.client_request_id for each in rows} <= booked
+
+    await until(find_lines, 20, "the ledger lines")
+    with pytest.raises(openai.BadRequestError, match="embeddings"):
+        clients.openai.embeddings.create(model=ANTHROPIC_MODEL, input="x")
+
+
+def _likeness(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("model", VENDORS)

@@ -158,6 +158,29 @@ async def test_a_vendor_that_quotes_the_key_does_not_tell_it() -> None:
     await pool.close()
 
 
+async def test_a_tenant_hears_that_its_own_key_was_refused(tmp_path: Path) -> None:
+    """Not the platform's: only who put a key can put another."""
+
+    class Refusing(Client):
+        async def complete(
+            self, body: JsonObject, attempt_id: str, timeout_s: float
+        ) -> AsyncGenerator[VendorEvent]:
+            raise VendorError(Failure(FailureKind.REFUSED, "the platform's", 401))
+            yield  # a generator, as the port wants it
+
+    path = tmp_path / "key"
+    path.write_text("key-1")
+    pool = VendorPool(Refusing)
+    for vendor, says in (
+        (await pool.vendor("acme", endpoint("key-1")), "refused your own key"),
+        (FileKeyed(endpoint("key-1"), KeyFile(path), Refusing), "the platform's"),
+    ):
+        with pytest.raises(VendorError, match=says):
+            async for _ in vendor.complete({}, "a", 1):
+                pass
+        await vendor.close()
+
+
 async def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     """A mounted secret that is replaced counts from the next call on."""
     path, made = tmp_path / "key", Made()

@@ -21,6 +21,7 @@ from contracts.message import JsonObject
 
 CLIENTS_MAX: Final = 128
 HIDDEN: Final = "[key]"
+_CREDENTIALS: Final = frozenset({401, 403})
 
 Make = Callable[[Endpoint], EmbeddingVendor]
 Ask = Callable[[EmbeddingVendor], AsyncGenerator[VendorEvent]]
@@ -28,7 +29,7 @@ Ask = Callable[[EmbeddingVendor], AsyncGenerator[VendorEvent]]
 
 class VendorPool:
     """
-    The clients in use, by owner and vendor.
+    The clients of tenants' own keys, by owner and vendor.
 
     Args:
         make: Opens a client.
@@ -51,7 +52,7 @@ class VendorPool:
         if found is not None and found.endpoint == endpoint:
             self._clients.move_to_end(name)
             return found
-        client = _Shared(endpoint, self._make)
+        client = _Shared(endpoint, self._make, is_own=True)
         self._clients[name] = client
         self._clients.move_to_end(name)
         if found is not None:
@@ -77,9 +78,10 @@ class VendorPool:
 class _Shared:
     """One credential's client, which counts its calls; it never tells its key."""
 
-    def __init__(self, endpoint: Endpoint, make: Make) -> None:
+    def __init__(self, endpoint: Endpoint, make: Make, *, is_own: bool = False) -> None:
         self.endpoint = endpoint
         self._make = make
+        self._is_own = is_own
         self._client: EmbeddingVendor | None = None
         self._calls = 0
         self._retired = False
@@ -109,7 +111,7 @@ class _Shared:
                     yield event
         except VendorError as error:
             # Not ``from error``: that one may quote the key.
-            raise _without(self.endpoint.key, error) from None
+            raise _told(self.endpoint, error, is_own=self._is_own) from None
         finally:
             self._calls -= 1
             if self._retired and self._calls == 0:
@@ -178,9 +180,13 @@ class FileKeyed:
         await self._shared.close()
 
 
-def _without(key: str, error: VendorError) -> VendorError:
-    """Return the error without the key, should the vendor have quoted it."""
-    failure = error.failure
+def _told(endpoint: Endpoint, error: VendorError, *, is_own: bool) -> VendorError:
+    """Return the error without the key, and with whose key it is that was refused."""
+    key, failure = endpoint.key, error.failure
+    if is_own and failure.status in _CREDENTIALS:
+        name = endpoint.entry.name
+        detail = f"{name} refused your own key for it ({failure.status}): put a new one"
+        failure = replace(failure, message=detail)
     told = {
         "message": failure.message.replace(key, HIDDEN),
         "code": failure.code and failure.code.replace(key, HIDDEN),
