@@ -8,6 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from ai_broker.domain.catalogue import Protocol
 from determinism import SystemClock
 from persistence.database import Database, open_database
 from testkit.servers import postgres_server, postgres_url
@@ -16,6 +17,9 @@ __all__ = ["postgres_server", "postgres_url"]
 
 # Test folders are no packages: this makes ``broker_world`` importable beside them.
 sys.path.insert(0, str(Path(__file__).parent))
+
+from recorded import TRANSPORTS, Recorder, recording
+from sides import Side, opened
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 START_S = 20.0
@@ -66,3 +70,25 @@ async def database(
         yield opened
     finally:
         await opened.close()
+
+
+@pytest.fixture
+async def recorder() -> AsyncGenerator[Recorder]:
+    """Serve recorded replies."""
+    async with recording() as served:
+        yield served
+
+
+@pytest.fixture(params=list(TRANSPORTS))
+def transport(request: pytest.FixtureRequest) -> str:
+    """Name each transport."""
+    return str(request.param)
+
+
+@pytest.fixture(params=list(Protocol))
+async def side(
+    request: pytest.FixtureRequest, sandbox_process: str, transport: str
+) -> AsyncGenerator[Side]:
+    """Give a vendor of each protocol by each transport."""
+    async with opened(Protocol(request.param), sandbox_process, transport) as made:
+        yield made

@@ -1,4 +1,4 @@
-"""Embeddings over the official SDK: what is sent, and what may come back."""
+"""Embeddings over every transport: what is sent, and what may come back."""
 
 import base64
 import json
@@ -12,12 +12,11 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import PATIENCE, TRANSPORTS
 
 from ai_broker.adapters.vendors import openai_embeddings as protocol
-from ai_broker.adapters.vendors.anthropic import AnthropicVendor
+from ai_broker.adapters.vendors.client import VendorClient
 from ai_broker.adapters.vendors.embedding import OpenAIEmbedder, WithEmbeddings
-from ai_broker.adapters.vendors.openai import OpenAIVendor
-from ai_broker.adapters.vendors.sdk import Patience
 from ai_broker.domain import embedding
 from ai_broker.domain.catalogue import Candidate, Endpoint, Protocol, VendorEntry
 from ai_broker.domain.vendor import (
@@ -35,7 +34,6 @@ from contracts.usage import TokenUsage
 from faults import PermanentFault
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
-PATIENCE = Patience(connect_s=2.0, idle_s=2.0)
 
 
 def question(*inputs: str, **changes: object) -> embedding.EmbeddingQuestion:
@@ -167,10 +165,13 @@ def endpoint(server: Server, spoken: Protocol = Protocol.OPENAI) -> Endpoint:
     return Endpoint(entry, server.url, "key-1")
 
 
-async def test_texts_go_out_and_vectors_come_back(server: Server) -> None:
-    """Over the SDK: the path, the body, our attempt id, and every event in order."""
+async def test_texts_go_out_and_vectors_come_back(
+    server: Server, transport: str
+) -> None:
+    """Over each transport: path, body, our attempt id, and every event in order."""
     at = endpoint(server)
-    vendor = WithEmbeddings(OpenAIVendor(at, PATIENCE), OpenAIEmbedder(at, PATIENCE))
+    shared = TRANSPORTS[transport](at, PATIENCE)
+    vendor = WithEmbeddings(VendorClient(at, shared), OpenAIEmbedder(at, shared))
     server.reply = answer_of([[1.0, 2.0], [3.0, 4.0]])
     asked = question("red", "blue", dimensions=2, user="ann")
     body = vendor.prepare(asked, Candidate("vendor", "model-1")).body
@@ -185,7 +186,9 @@ async def test_texts_go_out_and_vectors_come_back(server: Server) -> None:
     }
     assert server.headers["x-client-request-id"] == "attempt_1"
     assert server.headers["authorization"] == "Bearer key-1"
-    assert events[0] == Started(200, "req-1")
+    started = events[0]
+    assert isinstance(started, Started)
+    assert (started.http_status, started.request_id) == (200, "req-1")
     assert vectors_in(events) == [struct.pack("<2f", 1, 2), struct.pack("<2f", 3, 4)]
     assert isinstance(events[-1], Done)
     await vendor.close()
@@ -201,10 +204,11 @@ async def test_texts_go_out_and_vectors_come_back(server: Server) -> None:
     ],
 )
 async def test_failures_are_the_vendor_s_own_kind(
-    server: Server, status: int, reply: bytes, kind: FailureKind
+    server: Server, transport: str, status: int, reply: bytes, kind: FailureKind
 ) -> None:
     """Each failure says what it may have cost, as those of conversations do."""
-    embedder = OpenAIEmbedder(endpoint(server), PATIENCE)
+    shared = TRANSPORTS[transport](endpoint(server), PATIENCE)
+    embedder = OpenAIEmbedder(endpoint(server), shared)
     server.status, server.reply = status, reply
     body = protocol.body_of(question("red", "blue"), "model-1")
     with pytest.raises(VendorError) as caught:
@@ -212,13 +216,14 @@ async def test_failures_are_the_vendor_s_own_kind(
             pass
     assert caught.value.failure.kind is kind
     assert caught.value.failure.status == (None if status == 200 else status)
-    await embedder.close()
+    await shared.close()
 
 
 async def test_a_protocol_without_embeddings_says_so(server: Server) -> None:
     """Before anything is dispatched, with what to do."""
     at = endpoint(server, Protocol.ANTHROPIC)
-    vendor = WithEmbeddings(AnthropicVendor(at, PATIENCE), None)
-    with pytest.raises(PermanentFault, match="embeddings: the vendor protocol cannot"):
+    client = VendorClient(at, TRANSPORTS["direct"](at, PATIENCE))
+    vendor = WithEmbeddings(client, None)
+    with pytest.raises(PermanentFault, match="embeddings: vendor cannot do this"):
         vendor.prepare(question("red"), Candidate("vendor", "claude"))
     await vendor.close()

@@ -1,12 +1,12 @@
 """The composition root: names every adapter, opens, wires, closes."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import Final
 
 import yaml
 
@@ -17,17 +17,19 @@ from ai_broker.adapters.keyring import Keyring, read_keks
 from ai_broker.adapters.own_vendors import OwnVendors
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import SHARED
-from ai_broker.adapters.vendors.anthropic import AnthropicVendor
+from ai_broker.adapters.vendors.client import VendorClient
+from ai_broker.adapters.vendors.direct import DirectTransport
 from ai_broker.adapters.vendors.embedding import OpenAIEmbedder, WithEmbeddings
-from ai_broker.adapters.vendors.openai import OpenAIVendor
 from ai_broker.adapters.vendors.pool import FileKeyed, VendorPool
-from ai_broker.adapters.vendors.sdk import Patience
+from ai_broker.adapters.vendors.sdk import SdkTransport
+from ai_broker.adapters.vendors.transport import Patience
 from ai_broker.domain.catalogue import (
     Catalogue,
     Endpoint,
     Menu,
     Protocol,
     addresses,
+    tenants_of,
     usable,
 )
 from ai_broker.domain.guard.policy import GuardBook
@@ -51,6 +53,8 @@ from messaging.runner import connect_bus, serve
 from messaging.subscriptions import Runnable
 from persistence.database import Database, open_database
 from persistence.delivery import DeliveryStore
+
+TRANSPORTS: Final = {"direct": DirectTransport, "sdk": SdkTransport}
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,11 @@ def compose(
     relay = Relay(bus, delivery, clock)
     keyring, credentials = open_keyring(settings, ids), SqlCredentials(database)
     keyable = addresses(catalogue, settings.vendor_environment, settings.sandbox_url)
-    pool = VendorPool(partial(_vendor, patience=_patience(settings)))
+    pool = VendorPool(_maker(settings))
     deps = Deps(
         store=SqlStore(database, relay.wake, clock),
         vendors=named,
-        menu=Menu(entries, catalogue.aliases),
+        menu=Menu(entries, catalogue.aliases, tenants_of(catalogue)),
         clock=clock,
         ids=ids,
         instance=bus.instance,
@@ -148,7 +152,7 @@ def open_vendors(
     files = find_key_files(catalogue, settings.vendor_environment)
     keys = {name: file.key() for name, file in files.items()}
     environment = {**settings.vendor_environment, **keys}
-    make = partial(_vendor, patience=_patience(settings))
+    make = _maker(settings)
     opened: dict[str, EmbeddingVendor] = {}
     for each in usable(catalogue, environment, settings.sandbox_url):
         used = next((n for n in each.entry.key_envs if environment.get(n)), "")
@@ -183,19 +187,17 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _patience(settings: Settings) -> Patience:
-    return Patience(settings.vendor_connect_s, settings.vendor_idle_s)
+def _maker(settings: Settings) -> Callable[[Endpoint], EmbeddingVendor]:
+    """Return what makes a client of an endpoint; nothing is connected by it."""
+    patience = Patience(settings.vendor_connect_s, settings.vendor_idle_s)
 
+    def make(endpoint: Endpoint) -> EmbeddingVendor:
+        transport = TRANSPORTS[settings.vendor_transport](endpoint, patience)
+        embeds = endpoint.entry.protocol is Protocol.OPENAI
+        embedder = OpenAIEmbedder(endpoint, transport) if embeds else None
+        return WithEmbeddings(VendorClient(endpoint, transport), embedder)
 
-def _vendor(endpoint: Endpoint, patience: Patience) -> EmbeddingVendor:
-    match endpoint.entry.protocol:
-        case Protocol.OPENAI:
-            embedder = OpenAIEmbedder(endpoint, patience)
-            return WithEmbeddings(OpenAIVendor(endpoint, patience), embedder)
-        case Protocol.ANTHROPIC:
-            return WithEmbeddings(AnthropicVendor(endpoint, patience), None)
-        case _:
-            assert_never(endpoint.entry.protocol)
+    return make
 
 
 async def run(settings: Settings) -> None:

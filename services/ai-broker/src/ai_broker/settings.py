@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -40,6 +40,8 @@ class Settings(ServiceSettings):
     commas or spaces: the first one seals, all of them open."""
     kek_file: Path | None = None
     """A file with key-encryption keys, read at start; instead of ``kek``."""
+    vendor_transport: Literal["direct", "sdk"] = "direct"
+    """What carries calls: aiohttp, or the vendors' official SDKs."""
     vendor_connect_s: float = Field(default=10, gt=0, le=60)
     """How long a connection to a vendor may take."""
     vendor_idle_s: float = Field(default=120, gt=0, le=900)

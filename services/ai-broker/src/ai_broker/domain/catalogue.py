@@ -7,12 +7,14 @@ its candidates that are usable here are tried in this order.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from pydantic import Field
 
+from ai_broker.domain.quirks import Quirks, RequestField, Thinking
+from contracts.ids import TenantId
 from contracts.message import Document
 from contracts.models import ModelInfo, ModelPage
 
@@ -26,6 +28,34 @@ class Protocol(StrEnum):
     ANTHROPIC = "anthropic"
 
 
+class Capability(StrEnum):
+    """What a model can do."""
+
+    TEXT = "text"
+    STREAMING = "streaming"
+    IMAGES = "images"
+    DOCUMENTS = "documents"
+    TOOLS = "tools"
+    PARALLEL_TOOLS = "parallel-tools"
+    STRUCTURED_OUTPUT = "structured-output"
+    THINKING = "thinking"
+    LOGPROBS = "logprobs"
+    EMBEDDINGS = "embeddings"
+
+
+class RateLimits(Document):
+    """What a vendor takes per minute before it answers 429."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Calls; None is unknown."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Input and output together; None is unknown."""
+
+
+NO_LIMITS: Final = RateLimits()
+"""Rates of which nothing is known."""
+
+
 class ModelEntry(Document):
     """One model of a vendor."""
 
@@ -33,6 +63,18 @@ class ModelEntry(Document):
     """The vendor's name for it."""
     output_tokens_default: int = Field(default=OUTPUT_TOKENS_DEFAULT, ge=1)
     """Sent where the protocol wants a limit and the caller gave none."""
+    capabilities: frozenset[Capability] | None = None
+    """What it can do; None is unknown, and nothing is refused for it."""
+    context_tokens: int | None = Field(default=None, ge=1)
+    """Its context window; None is unknown."""
+    output_tokens_max: int | None = Field(default=None, ge=1)
+    """The longest answer that may be asked for; None is unknown."""
+    limits: RateLimits = RateLimits()
+    """Its own rates, where they differ from its vendor's."""
+    refuses: frozenset[RequestField] = frozenset()
+    """Request fields that this model refuses, beside those of its vendor."""
+    thinking: Thinking | None = None
+    """How this model is told to think, where it differs from its vendor's way."""
 
 
 class VendorEntry(Document):
@@ -42,16 +84,38 @@ class VendorEntry(Document):
     """``openai``."""
     protocol: Protocol
     """What it speaks."""
-    base_url: str
-    """Its address; ``{sandbox}`` stands for the sandbox vendor's, if there is one."""
+    base_url: str = ""
+    """
+    Its address, empty where only the environment has it; ``{sandbox}`` stands for the
+    sandbox vendor's, if there is one.
+    """
     base_url_env: str | None = None
     """An environment variable that replaces the address."""
+    base_path: str = ""
+    """Appended to an address from the environment: Azure's ``/openai/v1``."""
     key_envs: tuple[str, ...] = ()
     """Environment variables that may hold its key; the first that is set counts."""
+    key_header: str | None = None
+    """Carries the key; None is the protocol's own header."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Sent with every call; never a secret."""
+    query: dict[str, str] = Field(default_factory=dict)
+    """Appended to the address of every call: Azure's ``api-version``."""
+    quirks: Quirks = Quirks()
+    """How it departs from the protocol."""
+    limits: RateLimits = RateLimits()
+    """Its rates, as far as they are known."""
     models: tuple[ModelEntry, ...] = ()
     """The models that are listed."""
     other_models: bool = False
     """Whether ``vendor/model`` may name a model that is not listed."""
+
+
+class TenantEntry(Document):
+    """What one tenant has beside what all have."""
+
+    aliases: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Its own names; one that all have too means the tenant's."""
 
 
 class Catalogue(Document):
@@ -61,15 +125,21 @@ class Catalogue(Document):
     """In order of preference for bare model names."""
     aliases: dict[str, tuple[str, ...]]
     """Name → ``vendor/model``, first choice first."""
+    tenants: dict[TenantId, TenantEntry] = Field(default_factory=dict)
+    """What single tenants have of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A vendor's model that may answer."""
+    """A vendor's model that may answer, with what is known of it."""
 
     vendor: str
     model: str
     output_tokens_default: int = OUTPUT_TOKENS_DEFAULT
+    capabilities: frozenset[Capability] | None = None
+    context_tokens: int | None = None
+    output_tokens_max: int | None = None
+    limits: RateLimits = NO_LIMITS
     own_key: bool = False
     """Whether it is called with the tenant's own key."""
 
@@ -129,9 +199,17 @@ def _endpoint(
         base_url = entry.base_url.replace("{sandbox}", sandbox_url.rstrip("/"))
         return Endpoint(entry, base_url, key or "sandbox")
     replaced = environment.get(entry.base_url_env) if entry.base_url_env else None
-    if not key and not replaced:
+    if replaced:
+        base_url = replaced.rstrip("/").removesuffix(entry.base_path)
+        return Endpoint(entry, base_url + entry.base_path, key or "none")
+    if not key or not entry.base_url:
         return None
-    return Endpoint(entry, replaced or entry.base_url, key or "none")
+    return Endpoint(entry, entry.base_url, key)
+
+
+def tenants_of(catalogue: Catalogue) -> dict[str, Mapping[str, tuple[str, ...]]]:
+    """Return single tenants' own aliases."""
+    return {name: each.aliases for name, each in catalogue.tenants.items()}
 
 
 @dataclass(frozen=True)
@@ -140,6 +218,10 @@ class Menu:
 
     vendors: tuple[VendorEntry, ...]
     aliases: Mapping[str, tuple[str, ...]]
+    tenants: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
+        default_factory=dict[str, Mapping[str, tuple[str, ...]]]
+    )
+    """Single tenants' own aliases."""
     own: frozenset[str] = frozenset()
     """The vendors that are called with the tenant's own key."""
 
@@ -149,27 +231,29 @@ class Menu:
         others = tuple(each for each in self.vendors if each.name not in own)
         return replace(self, vendors=entries + others, own=own)
 
-    def candidates(self, name: str) -> tuple[Candidate, ...]:
+    def candidates(self, name: str, tenant: str = "") -> tuple[Candidate, ...]:
         """Return who may answer for a name, first choice first; empty if unknown."""
         return tuple(
-            replace(each, own_key=each.vendor in self.own) for each in self._for(name)
+            replace(each, own_key=each.vendor in self.own)
+            for each in self._for(name, tenant)
         )
 
-    def _for(self, name: str) -> tuple[Candidate, ...]:
-        if name in self.aliases:
-            found = (self._named(each) for each in self.aliases[name])
+    def _for(self, name: str, tenant: str) -> tuple[Candidate, ...]:
+        listed = self.tenants.get(tenant, {}).get(name) or self.aliases.get(name)
+        if listed is not None:
+            found = (self._named(each) for each in listed)
             return tuple(each for each in found if each is not None)
         named = self._named(name)
         if named is not None:
             return (named,)
         return tuple(
-            Candidate(vendor.name, model.name, model.output_tokens_default)
+            candidate(vendor, model)
             for vendor in self.vendors
             for model in vendor.models
             if model.name == name
         )
 
-    def listing(self) -> ModelPage:
+    def listing(self, tenant: str = "") -> ModelPage:
         """Return the names that a caller may use, by id."""
         models = [
             ModelInfo(
@@ -178,12 +262,12 @@ class Menu:
             for vendor in self.vendors
             for model in vendor.models
         ]
-        for alias in self.aliases:
+        for alias in {**self.aliases, **self.tenants.get(tenant, {})}:
             models.extend(
                 ModelInfo(
                     id=alias, vendor=first.vendor, model=first.model, is_alias=True
                 )
-                for first in self.candidates(alias)[:1]
+                for first in self.candidates(alias, tenant)[:1]
             )
         return ModelPage(models=tuple(sorted(models, key=lambda each: each.id)))
 
@@ -194,8 +278,39 @@ class Menu:
                 continue
             for model in vendor.models:
                 if model.name == model_name:
-                    default = model.output_tokens_default
-                    return Candidate(vendor.name, model.name, default)
+                    return candidate(vendor, model)
             if vendor.other_models:
-                return Candidate(vendor.name, model_name)
+                return Candidate(vendor.name, model_name, limits=vendor.limits)
         return None
+
+
+def candidate(vendor: VendorEntry, model: ModelEntry) -> Candidate:
+    """Return a model as one that may answer."""
+    return Candidate(
+        vendor=vendor.name,
+        model=model.name,
+        output_tokens_default=model.output_tokens_default,
+        capabilities=model.capabilities,
+        context_tokens=model.context_tokens,
+        output_tokens_max=model.output_tokens_max,
+        limits=_limits(vendor.limits, model.limits),
+    )
+
+
+def quirks_of(vendor: VendorEntry, model: str) -> Quirks:
+    """Return the quirks that a call of one model meets."""
+    found = next((each for each in vendor.models if each.name == model), None)
+    if found is None:
+        return vendor.quirks
+    changes: dict[str, object] = {
+        "refuses": vendor.quirks.refuses | found.refuses,
+        "thinking": found.thinking or vendor.quirks.thinking,
+    }
+    return vendor.quirks.model_copy(update=changes)
+
+
+def _limits(vendor: RateLimits, model: RateLimits) -> RateLimits:
+    return RateLimits(
+        requests_per_minute=model.requests_per_minute or vendor.requests_per_minute,
+        tokens_per_minute=model.tokens_per_minute or vendor.tokens_per_minute,
+    )

@@ -43,7 +43,8 @@ def subscriptions(desk: Desk) -> tuple[Subscription, ...]:
         await handlers.cancel(message, desk)
 
     async def on_models(request: ListModels, _delivery: Delivery) -> ModelPage:
-        return (await handlers.deps_for(desk.deps, request.tenant)).menu.listing()
+        deps = await handlers.deps_for(desk.deps, request.tenant)
+        return deps.menu.listing(request.tenant)
 
     async def on_credential_put(
         request: PutCredential, _delivery: Delivery

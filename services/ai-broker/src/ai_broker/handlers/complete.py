@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import telemetry
-from ai_broker.domain import cache, embedding, limits
+from ai_broker.domain import cache, embedding, estimation, limits
 from ai_broker.domain import completion as completions
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.completion import (
@@ -25,6 +25,7 @@ from ai_broker.domain.completion import (
     Stored,
 )
 from ai_broker.domain.embedding import EmbeddingQuestion
+from ai_broker.domain.fitting import misfit
 from ai_broker.domain.guard.policy import Mode
 from ai_broker.domain.guard.request import Guarded, Unmaskable, guard
 from ai_broker.handlers import books, rounds
@@ -111,16 +112,21 @@ async def _route(
     guarded = await _guarded(request, deps)
     if isinstance(guarded, Unmaskable):
         return Unroutable(Code.INVALID, guarded.detail)
-    candidates = deps.menu.candidates(request.model)
+    candidates = deps.menu.candidates(request.model, request.tenant)
     if isinstance(request, EmbeddingQuestion):
         candidates = embedding.one_space(candidates)
     if not candidates:
-        known = ", ".join(each.id for each in deps.menu.listing().models)
+        known = ", ".join(each.id for each in deps.menu.listing(request.tenant).models)
         detail = f"no model {request.model!r} here: ask for one of {known}"
         return Unroutable(Code.MODEL_UNKNOWN, detail)
     choices: list[Choice] = []
     refusals: list[str] = []
+    tokens = estimation.input_tokens(request)
     for each in candidates:
+        why = misfit(request, each, tokens)
+        if why is not None:
+            refusals.append(why)
+            continue
         try:
             prepared = deps.vendors[each.vendor].prepare(guarded.request, each)
         except PermanentFault as fault:

@@ -1,84 +1,72 @@
-"""A completion request as the messages API's JSON."""
+"""A completion request as the messages API's JSON, streaming."""
 
-import base64
-from collections.abc import Sequence
 from typing import Final, assert_never
 
-import orjson
-
-from ai_broker.adapters.vendors.refusal import require_known, unsupported
+from ai_broker.adapters.vendors.anthropic_turns import cache_mark, messages_of, split
+from ai_broker.adapters.vendors.refusal import Fit
 from ai_broker.domain.catalogue import Candidate
-from contracts.completions import (
-    CacheLife,
-    ChatTurn,
-    CompletionRequest,
-    DocumentPart,
-    ImagePart,
-    Part,
-    ReasoningPart,
-    RefusalPart,
-    Role,
-    TextPart,
-    ToolCallPart,
-    ToolChoice,
-    ToolMode,
-    ToolResultPart,
-    ToolSpec,
-)
-from contracts.message import Json, JsonObject
+from ai_broker.domain.quirks import Thinking
+from contracts.completions import CompletionRequest, ToolChoice, ToolMode, ToolSpec
+from contracts.message import JsonObject
 
-PROTOCOL: Final = "Anthropic"
 TEMPERATURE_MAX: Final = 1.0
+THINKING_TOKENS_MIN: Final = 1_024
 TIERS: Final = frozenset({"auto", "standard_only"})
 EXTRAS: Final = frozenset({"cache_control", "inference_geo", "speed"})
 
 
-def body_of(request: CompletionRequest, candidate: Candidate) -> JsonObject:
+def body_of(request: CompletionRequest, candidate: Candidate, fit: Fit) -> JsonObject:
     """
     Return the request body.
 
-    Sampling fields stand under ``extra_body``: the SDK no longer names them, while
-    the API takes them for the models that sample.
-
     Raises:
-        PermanentFault: The protocol cannot do what a field asks.
+        PermanentFault: The vendor cannot do what a field asks.
     """
-    require_known(PROTOCOL, request.extra, EXTRAS)
-    system, turns = _split(request.turns)
+    system, turns = split(request.turns, fit)
+    thinking = _thinking(request, fit)
     body: JsonObject = {
-        **request.extra,
         "model": candidate.model,
-        "max_tokens": _tokens_max(request, candidate),
-        "messages": _messages(turns, len(request.turns) - len(turns)),
+        "max_tokens": _tokens_max(request, candidate, thinking, fit),
+        "messages": messages_of(turns, len(request.turns) - len(turns), fit),
+        "stream": True,
     }
     if system:
         body["system"] = system
     if request.tools:
-        body["tools"] = [_tool(each) for each in request.tools]
-        body |= _tool_choice(request.tool_choice)
-    if request.stop:
+        body["tools"] = [_tool(each, fit) for each in request.tools]
+        body |= _tool_choice(request.tool_choice, fit)
+    if request.stop and fit.takes("stop"):
         body["stop_sequences"] = list(request.stop)
-    if request.user is not None:
+    if request.user is not None and fit.takes("user"):
         body["metadata"] = {"user_id": request.user}
-    if request.service_tier is not None:
-        if request.service_tier not in TIERS:
-            hint = f"use one of {', '.join(sorted(TIERS))}"
-            raise unsupported(PROTOCOL, "service_tier", hint)
+    if request.metadata:
+        fit.leave_out("metadata", "it takes a user id alone: give user")
+    if request.service_tier in TIERS and fit.takes("service_tier"):
         body["service_tier"] = request.service_tier
-    return body | _output_config(request) | _thinking(request) | _sampling(request)
+    elif request.service_tier is not None:
+        fit.leave_out("service_tier", f"use one of {', '.join(sorted(TIERS))}")
+    body |= thinking
+    body |= _output_config(request, fit)
+    body |= _sampling(request, fit)
+    return body | fit.own_fields(request.extra, EXTRAS)
 
 
-def _tokens_max(request: CompletionRequest, candidate: Candidate) -> int:
-    thinking = request.reasoning.tokens_max if request.reasoning else None
-    if request.output_tokens_max is None:
-        return candidate.output_tokens_default + (thinking or 0)
-    if thinking is not None and thinking >= request.output_tokens_max:
-        hint = "it must be less than output_tokens_max"
-        raise unsupported(PROTOCOL, "reasoning.tokens_max", hint)
-    return request.output_tokens_max
+def _tokens_max(
+    request: CompletionRequest, candidate: Candidate, thinking: JsonObject, fit: Fit
+) -> int:
+    """Return the limit, which the protocol wants and which covers the thinking."""
+    longest, asked = candidate.output_tokens_max, request.output_tokens_max
+    if asked is None:
+        wanted = request.reasoning.tokens_max if thinking and request.reasoning else 0
+        most = candidate.output_tokens_default + (wanted or 0)
+        return min(most, longest) if longest is not None else most
+    if longest is not None and asked > longest:
+        fit.leave_out("output_tokens_max", f"give at most {longest}")
+        return longest
+    return asked
 
 
-def _sampling(request: CompletionRequest) -> JsonObject:
+def _sampling(request: CompletionRequest, fit: Fit) -> JsonObject:
     sampling = request.sampling
     absent: JsonObject = {
         "seed": sampling.seed,
@@ -89,48 +77,74 @@ def _sampling(request: CompletionRequest) -> JsonObject:
     }
     for name, value in absent.items():
         if value is not None:
-            raise unsupported(PROTOCOL, f"sampling.{name}", "leave it out")
-    if sampling.temperature is not None and sampling.temperature > TEMPERATURE_MAX:
-        hint = "give at most 1"
-        raise unsupported(PROTOCOL, "sampling.temperature", hint)
+            fit.leave_out(f"sampling.{name}", "leave it out")
     given: JsonObject = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
     }
-    sent: JsonObject = {
-        name: value for name, value in given.items() if value is not None
+    if sampling.temperature is not None and sampling.temperature > TEMPERATURE_MAX:
+        fit.leave_out("sampling.temperature", "give at most 1")
+        del given["temperature"]
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and fit.takes(f"sampling.{name}")
     }
-    return {"extra_body": sent} if sent else {}
 
 
-def _output_config(request: CompletionRequest) -> JsonObject:
+def _output_config(request: CompletionRequest, fit: Fit) -> JsonObject:
     config: JsonObject = {}
-    if request.output_schema is not None:
+    if request.output_schema is not None and fit.takes("output_schema"):
         schema = request.output_schema.json_schema
         config["format"] = {"type": "json_schema", "schema": schema}
-    if request.reasoning is not None and request.reasoning.effort is not None:
-        config["effort"] = request.reasoning.effort
+    effort = request.reasoning.effort if request.reasoning else None
+    if effort is not None and effort != "none" and fit.takes("reasoning.effort"):
+        config["effort"] = effort
     return {"output_config": config} if config else {}
 
 
-def _thinking(request: CompletionRequest) -> JsonObject:
-    if request.reasoning is None or request.reasoning.tokens_max is None:
+def _thinking(request: CompletionRequest, fit: Fit) -> JsonObject:
+    """Return how to think: within a number of tokens, or as the model sees fit."""
+    wanted = request.reasoning
+    if wanted is None or (wanted.effort is None and wanted.tokens_max is None):
         return {}
-    budget = request.reasoning.tokens_max
+    if wanted.effort == "none":
+        return {"thinking": {"type": "disabled"}}
+    match fit.quirks.thinking or Thinking.BUDGET:
+        case Thinking.BUDGET:
+            return {} if wanted.tokens_max is None else _budget(request, fit)
+        case Thinking.ADAPTIVE:
+            if wanted.effort is None:
+                fit.leave_out("reasoning.tokens_max", "use reasoning.effort")
+            return {"thinking": {"type": "adaptive"}}
+        case _:
+            fit.leave_out("reasoning", "use a model that can be told to think")
+            return {}
+
+
+def _budget(request: CompletionRequest, fit: Fit) -> JsonObject:
+    budget = request.reasoning.tokens_max if request.reasoning else None
+    limit = request.output_tokens_max
+    if budget is None or budget < THINKING_TOKENS_MIN:
+        fit.leave_out("reasoning.tokens_max", f"give at least {THINKING_TOKENS_MIN}")
+        return {}
+    if limit is not None and budget >= limit:
+        fit.leave_out("reasoning.tokens_max", "give less than output_tokens_max")
+        return {}
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
-def _tool(tool: ToolSpec) -> JsonObject:
+def _tool(tool: ToolSpec, fit: Fit) -> JsonObject:
     written: JsonObject = {"name": tool.name, "input_schema": tool.parameters}
     if tool.description:
         written["description"] = tool.description
-    if tool.strict is not None:
+    if tool.strict is not None and fit.takes("tools.strict"):
         written["strict"] = tool.strict
-    return written | _cache(tool.cache)
+    return written | cache_mark(tool.cache)
 
 
-def _tool_choice(choice: ToolChoice) -> JsonObject:
+def _tool_choice(choice: ToolChoice, fit: Fit) -> JsonObject:
     written: JsonObject
     match choice.mode:
         case ToolMode.AUTO:
@@ -145,135 +159,6 @@ def _tool_choice(choice: ToolChoice) -> JsonObject:
             written = {"type": "tool", "name": choice.name or ""}
         case _:
             assert_never(choice.mode)
-    if choice.parallel is not None:
+    if choice.parallel is not None and fit.takes("tool_choice.parallel"):
         written["disable_parallel_tool_use"] = not choice.parallel
     return {"tool_choice": written}
-
-
-def _split(turns: Sequence[ChatTurn]) -> tuple[list[Json], Sequence[ChatTurn]]:
-    """Take the leading system turns out: they have a field of their own."""
-    system: list[Json] = []
-    for at, turn in enumerate(turns):
-        if turn.role is not Role.SYSTEM:
-            return system, turns[at:]
-        for part_at, part in enumerate(turn.parts):
-            system.append(_block(part, f"turns[{at}].parts[{part_at}]"))
-    raise unsupported(PROTOCOL, "turns", "give at least one that is not the system's")
-
-
-def _messages(turns: Sequence[ChatTurn], first: int) -> list[Json]:
-    """Return messages whose roles alternate: neighbours of one role are joined."""
-    messages: list[tuple[str, list[Json]]] = []
-    for at, turn in enumerate(turns, first):
-        role = "user" if turn.role is Role.TOOL else turn.role.value
-        path = f"turns[{at}]"
-        blocks: list[Json] = [
-            _block(part, f"{path}.parts[{number}]")
-            for number, part in enumerate(turn.parts)
-        ]
-        if messages and messages[-1][0] == role:
-            messages[-1][1].extend(blocks)
-        elif blocks:
-            messages.append((role, blocks))
-    return [{"role": role, "content": blocks} for role, blocks in messages]
-
-
-def _block(part: Part, where: str) -> JsonObject:
-    match part:
-        case TextPart():
-            return {"type": "text", "text": part.text} | _cache(part.cache)
-        case RefusalPart():
-            return {"type": "text", "text": part.text}
-        case ImagePart():
-            return _image(part, where) | _cache(part.cache)
-        case DocumentPart():
-            return _document(part) | _cache(part.cache)
-        case ReasoningPart():
-            return _reasoning(part, where)
-        case ToolCallPart():
-            use: JsonObject = {"type": "tool_use", "id": part.call_id}
-            return use | {"name": part.name, "input": _input(part.arguments)}
-        case ToolResultPart():
-            return _tool_result(part, where) | _cache(part.cache)
-        case _:
-            assert_never(part)
-
-
-def _reasoning(part: ReasoningPart, where: str) -> JsonObject:
-    if part.redacted is not None:
-        return {"type": "redacted_thinking", "data": part.redacted}
-    if part.signature is None:
-        hint = "reasoning goes back only with the vendor's signature; leave it out"
-        raise unsupported(PROTOCOL, where, hint)
-    return {
-        "type": "thinking",
-        "thinking": part.text,
-        "signature": part.signature,
-    }
-
-
-def _input(arguments: str) -> Json:
-    """
-    Return a call's arguments as an object.
-
-    What the model wrote and is no JSON object goes back inside one, as Anthropic
-    advises, so that the model can see its mistake.
-    """
-    try:
-        parsed: Json = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {"INVALID_JSON": arguments}
-
-
-def _tool_result(part: ToolResultPart, where: str) -> JsonObject:
-    content: list[Json] = []
-    for number, each in enumerate(part.content):
-        if not (isinstance(each, TextPart) and not each.text):
-            content.append(_block(each, f"{where}.content[{number}]"))
-    result: JsonObject = {
-        "type": "tool_result",
-        "tool_use_id": part.call_id,
-        "content": content,
-    }
-    if part.is_error:
-        result["is_error"] = True
-    return result
-
-
-def _image(part: ImagePart, where: str) -> JsonObject:
-    if part.detail not in {None, "auto"}:
-        raise unsupported(PROTOCOL, f"{where}.detail", "leave it out")
-    return {"type": "image", "source": _source(part, part.media_type or "image/png")}
-
-
-def _document(part: DocumentPart) -> JsonObject:
-    source: JsonObject
-    if part.media_type.startswith("text/") and part.data is not None:
-        text = part.data.decode("utf-8", "replace")
-        source = {"type": "text", "media_type": "text/plain", "data": text}
-    else:
-        source = _source(part, part.media_type)
-    document: JsonObject = {"type": "document", "source": source}
-    if part.name is not None:
-        document["title"] = part.name
-    return document
-
-
-def _source(part: ImagePart | DocumentPart, media_type: str) -> JsonObject:
-    if part.url is not None:
-        return {"type": "url", "url": part.url}
-    data = base64.b64encode(part.data or b"").decode()
-    return {"type": "base64", "media_type": media_type, "data": data}
-
-
-def _cache(life: CacheLife | None) -> JsonObject:
-    match life:
-        case None:
-            return {}
-        case CacheLife.FIVE_MINUTES:
-            return {"cache_control": {"type": "ephemeral"}}
-        case CacheLife.ONE_HOUR:
-            return {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
-        case _:
-            assert_never(life)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ValidationError
 
-from ai_broker.adapters.vendors.openai import usage_of
+from ai_broker.adapters.vendors.openai_usage import usage_of
 from ai_broker.domain import embedding
 from ai_broker.domain.embedding import EmbeddingQuestion
 from ai_broker.domain.vendor import Done, UsageSeen, Vectors, VendorEvent

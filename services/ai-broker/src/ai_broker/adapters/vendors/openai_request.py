@@ -1,35 +1,27 @@
 """
-A completion request as chat completions' JSON.
+A completion request as chat completions' JSON, streaming with usage.
 
-A cache mark needs no field here: OpenAI caches every long enough prefix by itself.
-Reasoning without a signature goes back as ``reasoning_content``, where compatible
-vendors that show their reasoning want it; signed reasoning is Anthropic's alone.
+A cache mark needs no field at OpenAI: it caches every long enough prefix by itself.
+Where a vendor departs from OpenAI, its quirks say how.
 """
 
-import base64
-from collections.abc import Iterator
 from typing import Final, assert_never
 
-from ai_broker.adapters.vendors.refusal import require_known, unsupported
+import orjson
+
+from ai_broker.adapters.vendors.openai_turns import messages_of
+from ai_broker.adapters.vendors.refusal import Fit
+from ai_broker.domain.catalogue import Candidate
+from ai_broker.domain.quirks import SchemaMode, Thinking
 from contracts.completions import (
-    ChatTurn,
     CompletionRequest,
-    DocumentPart,
-    ImagePart,
     OutputSchema,
-    ReasoningPart,
-    RefusalPart,
-    Role,
-    TextPart,
-    ToolCallPart,
     ToolChoice,
     ToolMode,
-    ToolResultPart,
     ToolSpec,
 )
 from contracts.message import Json, JsonObject
 
-PROTOCOL: Final = "OpenAI"
 STOPS_MAX: Final = 4
 EXTRAS: Final = frozenset(
     {
@@ -44,207 +36,186 @@ EXTRAS: Final = frozenset(
         "web_search_options",
     }
 )
+_JSON_MODE: Final[Json] = {"type": "json_object"}
 
 
-def body_of(request: CompletionRequest, model: str) -> JsonObject:
+def body_of(request: CompletionRequest, candidate: Candidate, fit: Fit) -> JsonObject:
     """
-    Return the request body, streaming with usage.
+    Return the request body.
 
     Raises:
-        PermanentFault: The protocol cannot do what a field asks.
+        PermanentFault: The vendor cannot do what a field asks.
     """
-    require_known(PROTOCOL, request.extra, EXTRAS)
     messages: list[Json] = []
     for at, turn in enumerate(request.turns):
-        messages.extend(_messages(turn, f"turns[{at}]"))
-    body: JsonObject = {
-        **request.extra,
-        "model": model,
-        "messages": messages,
-        "stream_options": {"include_usage": True},
-    }
+        messages.extend(messages_of(turn, f"turns[{at}]", fit))
+    body: JsonObject = {"model": candidate.model, "messages": messages, "stream": True}
+    if fit.quirks.stream_usage:
+        body["stream_options"] = {"include_usage": True}
     if request.tools:
-        body["tools"] = [_tool(each) for each in request.tools]
-        body |= _tool_choice(request.tool_choice)
-    if request.output_schema is not None:
-        body["response_format"] = _response_format(request.output_schema)
-    if request.stop:
-        if len(request.stop) > STOPS_MAX:
-            raise unsupported(PROTOCOL, "stop", f"give at most {STOPS_MAX} texts")
-        body["stop"] = list(request.stop)
-    if request.metadata:
+        body["tools"] = [_tool(each, fit) for each in request.tools]
+        body |= _tool_choice(request.tool_choice, fit)
+    body |= _output(request, messages, fit)
+    body |= _thinking(request, fit)
+    body |= _stop(request, fit)
+    body |= _limit(request, candidate, fit)
+    if request.metadata and fit.takes("metadata"):
         body["metadata"] = dict(request.metadata)
-    optional: JsonObject = {
-        "max_completion_tokens": request.output_tokens_max,
-        "user": request.user,
-        "service_tier": request.service_tier,
-        **_sampling(request),
-        "reasoning_effort": _effort(request),
-    }
-    return body | {name: value for name, value in optional.items() if value is not None}
+    for field, name, value in _optional(request, fit):
+        if value is not None and fit.takes(field):
+            body[name] = value
+    return body
 
 
-def _sampling(request: CompletionRequest) -> JsonObject:
+def _optional(request: CompletionRequest, fit: Fit) -> list[tuple[str, str, Json]]:
+    """Return (request field, vendor field, value) of what is handed on as it is."""
     sampling = request.sampling
-    if sampling.top_k is not None:
-        raise unsupported(PROTOCOL, "sampling.top_k", "use top_p")
-    return {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
-        "frequency_penalty": sampling.frequency_penalty,
-        "presence_penalty": sampling.presence_penalty,
-        "logprobs": sampling.logprobs,
-        "top_logprobs": sampling.top_logprobs,
-    }
+    return [
+        ("user", "user", request.user),
+        ("service_tier", "service_tier", request.service_tier),
+        ("sampling.temperature", "temperature", sampling.temperature),
+        ("sampling.top_p", "top_p", sampling.top_p),
+        ("sampling.top_k", "top_k", _top_k(request, fit)),
+        ("sampling.seed", "seed", sampling.seed),
+        (
+            "sampling.frequency_penalty",
+            "frequency_penalty",
+            sampling.frequency_penalty,
+        ),
+        ("sampling.presence_penalty", "presence_penalty", sampling.presence_penalty),
+        ("sampling.logprobs", "logprobs", sampling.logprobs),
+        ("sampling.top_logprobs", "top_logprobs", sampling.top_logprobs),
+    ]
 
 
-def _effort(request: CompletionRequest) -> str | None:
-    if request.reasoning is None:
-        return None
-    if request.reasoning.effort is None and request.reasoning.tokens_max is not None:
-        raise unsupported(PROTOCOL, "reasoning.tokens_max", "use reasoning.effort")
-    return request.reasoning.effort
+def _top_k(request: CompletionRequest, fit: Fit) -> int | None:
+    """Return the cut-off, which is no field of OpenAI's but of some that follow it."""
+    top_k = request.sampling.top_k
+    if top_k is None or "top_k" in fit.quirks.extras:
+        return top_k
+    fit.leave_out("sampling.top_k", "use top_p")
+    return None
 
 
-def _tool(tool: ToolSpec) -> JsonObject:
+def _limit(request: CompletionRequest, candidate: Candidate, fit: Fit) -> JsonObject:
+    longest, asked = candidate.output_tokens_max, request.output_tokens_max
+    if asked is None:
+        return {}
+    if longest is not None and asked > longest:
+        fit.leave_out("output_tokens_max", f"give at most {longest}")
+        asked = longest
+    return {fit.quirks.output_limit_field: asked}
+
+
+def _stop(request: CompletionRequest, fit: Fit) -> JsonObject:
+    if not request.stop or not fit.takes("stop"):
+        return {}
+    most = fit.quirks.stops_max or STOPS_MAX
+    if len(request.stop) > most:
+        fit.leave_out("stop", f"give at most {most} texts")
+    return {"stop": list(request.stop[:most])}
+
+
+def _output(request: CompletionRequest, messages: list[Json], fit: Fit) -> JsonObject:
+    """Return the extra fields and the shape of the answer."""
+    extra = dict(request.extra)
+    # JSON without a schema has no canonical form; the doors hand on OpenAI's own.
+    is_json = extra.get("response_format") == _JSON_MODE
+    if is_json:
+        del extra["response_format"]
+    body = fit.own_fields(extra, EXTRAS)
+    if request.output_schema is not None:
+        return body | _shape(request.output_schema, messages, fit)
+    if is_json and fit.quirks.schema_mode is SchemaMode.NONE:
+        fit.leave_out("extra.response_format", "say in words that JSON is wanted")
+    elif is_json:
+        body["response_format"] = _JSON_MODE
+    return body
+
+
+def _shape(schema: OutputSchema, messages: list[Json], fit: Fit) -> JsonObject:
+    if not fit.takes("output_schema"):
+        return {}
+    match fit.quirks.schema_mode:
+        case SchemaMode.SCHEMA:
+            wanted: JsonObject = {
+                "name": schema.name,
+                "schema": schema.json_schema,
+                "strict": schema.strict,
+            }
+            return {"response_format": {"type": "json_schema", "json_schema": wanted}}
+        case SchemaMode.OBJECT:
+            if schema.strict:
+                hint = "it only writes JSON: give strict false and check the answer"
+                fit.leave_out("output_schema.strict", hint)
+            written = orjson.dumps(schema.json_schema).decode()
+            text = f"Answer with one JSON object that fits this JSON Schema: {written}"
+            messages.append({"role": fit.quirks.system_role, "content": text})
+            return {"response_format": _JSON_MODE}
+        case SchemaMode.NONE:
+            fit.leave_out("output_schema", "say in words what the answer looks like")
+            return {}
+        case _:
+            assert_never(fit.quirks.schema_mode)
+
+
+def _thinking(request: CompletionRequest, fit: Fit) -> JsonObject:
+    """Return how to think; effort and a number of tokens are two words for one."""
+    wanted = request.reasoning
+    if wanted is None or (wanted.effort is None and wanted.tokens_max is None):
+        return {}
+    effort, tokens, on = wanted.effort, wanted.tokens_max, wanted.effort != "none"
+    way = fit.quirks.thinking or Thinking.EFFORT
+    match way:
+        case Thinking.EFFORT:
+            if effort is None:
+                fit.leave_out("reasoning.tokens_max", "use reasoning.effort")
+            elif fit.takes("reasoning.effort"):
+                return {"reasoning_effort": effort}
+            return {}
+        case Thinking.REASONING:
+            if effort is not None:
+                return {"reasoning": {"effort": effort}}
+            return {"reasoning": {"max_tokens": tokens}}
+        case Thinking.QWEN:
+            body: JsonObject = {"enable_thinking": on}
+            return body if tokens is None else body | {"thinking_budget": tokens}
+        case Thinking.SWITCH:
+            return {"thinking": {"type": "enabled" if on else "disabled"}}
+        case Thinking.NONE | Thinking.BUDGET | Thinking.ADAPTIVE:
+            fit.leave_out("reasoning", "use a model that can be told to think")
+            return {}
+        case _:
+            assert_never(way)
+
+
+def _tool(tool: ToolSpec, fit: Fit) -> JsonObject:
     function: JsonObject = {"name": tool.name, "parameters": tool.parameters}
     if tool.description:
         function["description"] = tool.description
-    if tool.strict is not None:
+    if tool.strict is not None and fit.takes("tools.strict"):
         function["strict"] = tool.strict
     return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: ToolChoice) -> JsonObject:
+def _tool_choice(choice: ToolChoice, fit: Fit) -> JsonObject:
     fields: JsonObject = {}
-    if choice.parallel is not None:
+    if choice.parallel is not None and fit.takes("tool_choice.parallel"):
         fields["parallel_tool_calls"] = choice.parallel
     match choice.mode:
         case ToolMode.AUTO:
             pass
         case ToolMode.NONE | ToolMode.REQUIRED:
-            fields["tool_choice"] = choice.mode.value
+            if choice.mode.value in fit.quirks.tool_modes:
+                fields["tool_choice"] = choice.mode.value
+            else:
+                fit.leave_out("tool_choice.mode", "use auto")
         case ToolMode.NAMED:
             named: JsonObject = {"name": choice.name or ""}
-            fields["tool_choice"] = {"type": "function", "function": named}
+            if choice.mode.value in fit.quirks.tool_modes:
+                fields["tool_choice"] = {"type": "function", "function": named}
+            else:
+                fit.leave_out("tool_choice.mode", "use auto")
         case _:
             assert_never(choice.mode)
     return fields
-
-
-def _response_format(schema: OutputSchema) -> JsonObject:
-    return {
-        "type": "json_schema",
-        "json_schema": {
-            "name": schema.name,
-            "schema": schema.json_schema,
-            "strict": schema.strict,
-        },
-    }
-
-
-def _messages(turn: ChatTurn, path: str) -> Iterator[JsonObject]:
-    """Return a turn's messages: one per tool result, and one for the rest."""
-    rest: list[Json] = []
-    calls: list[Json] = []
-    reasoning: list[str] = []
-    for at, part in enumerate(turn.parts):
-        where = f"{path}.parts[{at}]"
-        match part:
-            case ToolResultPart():
-                yield _tool_result(part, where)
-            case ToolCallPart():
-                calls.append(_call(part))
-            case ReasoningPart():
-                reasoning.append(_unsigned(part, where))
-            case _:
-                rest.append(_content_part(part, where))
-    if not (rest or calls or reasoning):
-        return
-    role = Role.USER if turn.role is Role.TOOL else turn.role
-    message: JsonObject = {"role": role.value, "content": _content(rest)}
-    if calls:
-        message["tool_calls"] = calls
-    if reasoning:
-        message["reasoning_content"] = "".join(reasoning)
-    if turn.name is not None:
-        message["name"] = turn.name
-    yield message
-
-
-def _unsigned(part: ReasoningPart, where: str) -> str:
-    if part.signature is not None or part.redacted is not None:
-        hint = "signed reasoning goes back to the vendor that signed it"
-        raise unsupported(PROTOCOL, where, hint)
-    return part.text
-
-
-def _content_part(
-    part: TextPart | RefusalPart | ImagePart | DocumentPart, where: str
-) -> JsonObject:
-    match part:
-        case TextPart():
-            return {"type": "text", "text": part.text}
-        case RefusalPart():
-            return {"type": "refusal", "refusal": part.text}
-        case ImagePart():
-            return _image(part)
-        case DocumentPart():
-            return _document(part, where)
-        case _:
-            assert_never(part)
-
-
-def _content(parts: list[Json]) -> Json:
-    """Return one text as a string, which every compatible vendor understands."""
-    match parts:
-        case []:
-            return None
-        case [{"type": "text", "text": text}]:
-            return text
-        case _:
-            return parts
-
-
-def _call(part: ToolCallPart) -> JsonObject:
-    function: JsonObject = {"name": part.name, "arguments": part.arguments}
-    return {"id": part.call_id, "type": "function", "function": function}
-
-
-def _tool_result(part: ToolResultPart, where: str) -> JsonObject:
-    content: list[Json] = []
-    if part.is_error:
-        # The protocol has no mark for a failure, so the text says it first.
-        content.append({"type": "text", "text": "The tool failed:"})
-    for each in part.content:
-        if isinstance(each, ImagePart):
-            hint = "tool results are text; send the image in a user turn"
-            raise unsupported(PROTOCOL, f"{where}.content", hint)
-        content.append({"type": "text", "text": each.text})
-    text = _content(content)
-    empty = "" if text is None else text
-    return {"role": "tool", "tool_call_id": part.call_id, "content": empty}
-
-
-def _image(part: ImagePart) -> JsonObject:
-    url = part.url or data_url(part.media_type or "image/png", part.data or b"")
-    image: JsonObject = {"url": url}
-    if part.detail is not None:
-        image["detail"] = part.detail
-    return {"type": "image_url", "image_url": image}
-
-
-def _document(part: DocumentPart, where: str) -> JsonObject:
-    if part.data is None:
-        raise unsupported(PROTOCOL, f"{where}.url", "send the document's data")
-    file: JsonObject = {
-        "filename": part.name or "document",
-        "file_data": data_url(part.media_type, part.data),
-    }
-    return {"type": "file", "file": file}
-
-
-def data_url(media_type: str, data: bytes) -> str:
-    """Return bytes as a URL."""
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

@@ -5,8 +5,6 @@ Lines end at CR, LF or CRLF only. A decoder that splits text with ``splitlines``
 would also cut at U+2028 and U+0085, which models do write inside JSON strings.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Final
 
 EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -16,63 +14,45 @@ class EventTooLarge(ValueError):
     """One event is larger than anything that a vendor sends."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
-    """One event with data."""
+class EventReader:
+    """Takes bytes as they come, cut anywhere, and gives the data of whole events."""
 
-    name: str
-    data: bytes
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+        self._data: list[bytes] = []
+        self._held = 0
+        """Bytes of the event that is not complete."""
 
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """
+        Return the data of the events that are complete by now.
 
-@dataclass
-class _Open:
-    name: str = ""
-    data: list[bytes] = field(default_factory=list[bytes])
-
-
-async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerEvent]:
-    """
-    Yield the complete events; what the stream leaves unfinished is no event.
-
-    Raises:
-        EventTooLarge: An event passes the bound.
-    """
-    pending = bytearray()
-    opened = _Open()
-    async for chunk in chunks:
-        pending += chunk
-        for line in _complete_lines(pending):
-            event = _feed(opened, line)
-            if event is not None:
-                yield event
-        if len(pending) + sum(map(len, opened.data)) > EVENT_BYTES_MAX:
+        Raises:
+            EventTooLarge: The event that is not complete passes the bound.
+        """
+        self._pending.append(chunk)
+        events: list[bytes] = []
+        # A CR at the end may be half of a CRLF, so whatever follows one decides.
+        if b"\n" in chunk or b"\r" in chunk or self._pending[0].endswith(b"\r"):
+            self._lines(b"".join(self._pending), events)
+        else:
+            self._held += len(chunk)
+        if self._held > EVENT_BYTES_MAX:
             message = f"a stream event is larger than {EVENT_BYTES_MAX} bytes"
             raise EventTooLarge(message)
+        return events
 
-
-def _complete_lines(pending: bytearray) -> list[bytes]:
-    """Take the complete lines out of the buffer."""
-    # A CR at the very end may be half of a CRLF: it waits for the next chunk.
-    text = bytes(pending)
-    end = len(text) - 1 if text.endswith(b"\r") else len(text)
-    last = max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end))
-    if last < 0:
-        return []
-    del pending[: last + 1]
-    whole = text[: last + 1].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return whole.split(b"\n")[:-1]
-
-
-def _feed(opened: _Open, line: bytes) -> ServerEvent | None:
-    if not line:
-        event = ServerEvent(opened.name, b"\n".join(opened.data))
-        had_data = bool(opened.data)
-        opened.name, opened.data = "", []
-        return event if had_data else None
-    key, _, value = line.partition(b":")
-    value = value.removeprefix(b" ")
-    if key == b"data":
-        opened.data.append(value)
-    elif key == b"event":
-        opened.name = value.decode("utf-8", "replace")
-    return None
+    def _lines(self, text: bytes, events: list[bytes]) -> None:
+        end = len(text) - 1 if text.endswith(b"\r") else len(text)
+        last = max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end))
+        whole, rest = text[: last + 1], text[last + 1 :]
+        if b"\r" in whole:
+            whole = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        for line in whole.split(b"\n")[:-1]:
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line and self._data:
+                events.append(b"\n".join(self._data))
+                self._data = []
+        self._pending = [rest] if rest else []
+        self._held = sum(map(len, self._data)) + len(rest)
