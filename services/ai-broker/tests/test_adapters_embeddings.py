@@ -105,6 +105,7 @@ def test_base64_and_numbers_are_the_same_vectors(
         (answer_of([[1.0], [2.0], [3.0]]), "3 embeddings for 2 texts"),
         (answer_of([[1.0], [2.0, 3.0]]), "different lengths"),
         (answer_of([[], []]), "without numbers"),
+        (answer_of([[0.5] * 16_385] * 2), "more than 16,384 dimensions"),
         (answer_of([[1e300], [1.0]]), "no float32"),
         (answer_of(["!!!", "AAAA"]), "not base64"),
         (answer_of(["AAAA", "AAAA"]), "no float32 array"),

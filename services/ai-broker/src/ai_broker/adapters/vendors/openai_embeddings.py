@@ -13,7 +13,7 @@ from ai_broker.domain import embedding
 from ai_broker.domain.embedding import EmbeddingQuestion
 from ai_broker.domain.vendor import Done, UsageSeen, Vectors, VendorEvent
 from contracts.completions import FinishReason
-from contracts.embeddings import BYTES_PER_DIMENSION
+from contracts.embeddings import BYTES_PER_DIMENSION, DIMENSIONS_MAX
 from contracts.message import JsonObject
 
 
@@ -63,8 +63,11 @@ def events_of(content: bytes, count: int) -> Iterator[VendorEvent]:
     if len(answer.data) != count or rows.keys() != set(range(count)):
         raise Unreadable(f"{len(answer.data)} embeddings for {count} texts")
     vectors = tuple(rows[index] for index in range(count))
-    if len({len(vector) for vector in vectors}) != 1:
+    lengths = {len(vector) for vector in vectors}
+    if len(lengths) != 1:
         raise Unreadable("embeddings of different lengths")
+    if lengths.pop() > DIMENSIONS_MAX * BYTES_PER_DIMENSION:
+        raise Unreadable(f"embeddings of more than {DIMENSIONS_MAX:,} dimensions")
     for first, some in embedding.batches(vectors):
         yield Vectors(first, some)
     yield Done(FinishReason.STOP, answer.model)
