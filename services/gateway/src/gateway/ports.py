@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from contracts.tenants import Tenant
 from determinism import Clock, IdSource
 from gateway.domain.admission import Submission
 from gateway.domain.keys import ApiKey
+from gateway.domain.known_keys import KnownKeys
 from messaging.bus import FrameStream
 
 T = TypeVar("T")
@@ -122,3 +123,5 @@ class Deps:
     hash_password: PasswordHasher
     nats_url: str
     peer_timeout_s: float = 5.0
+    known_keys: KnownKeys = field(default_factory=KnownKeys)
+    """This process's own."""

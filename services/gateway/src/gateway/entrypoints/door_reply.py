@@ -184,6 +184,8 @@ def _answered_by(completion: Completion) -> Headers:
 
 def _printable(text: str) -> bytes:
     """Return a header's value: vendors name their models, and could break a line."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(x if x.isascii() and x.isprintable() else "?" for x in text).encode()
 
 

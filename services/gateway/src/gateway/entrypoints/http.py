@@ -53,7 +53,8 @@ def create_app(deps: Deps, limits: Limits) -> FastAPI:
     slots = asyncio.Semaphore(limits.completions_max)
     for path, tongue in TONGUES.items():
         door = Door(tongue, limits.doors, slots)
-        app.router.routes.append(DoorRoute(path, door, methods=["POST"]))
+        # First of all: each route that is looked at before costs every call.
+        app.router.routes.insert(0, DoorRoute(path, door, methods=["POST"]))
     # The last one added is the outermost.
     app.add_middleware(
         LimitBody,

@@ -16,6 +16,7 @@ from contracts.tenants import ReconcileReport, Tenant, Tenants
 from faults import Fault
 from gateway.domain.keys import (
     ApiKey,
+    Presented,
     Principal,
     Role,
     authenticate,
@@ -23,6 +24,7 @@ from gateway.domain.keys import (
     secret_hash,
     spell,
 )
+from gateway.domain.known_keys import KNOWN_S
 from gateway.ports import Deps, Work
 from messaging.refusals import Refused, refuse
 
@@ -86,12 +88,24 @@ async def identify(text: str | None, deps: Deps) -> Principal:
     """
     presented = parse(text) if text is not None else None
     if presented is not None:
-        stored = await deps.store.read(lambda work: work.api_key(presented.key_id))
-        principal = authenticate(presented, stored, deps.clock.now())
+        principal = await _authenticate(presented, deps)
         if principal is not None:
             return principal
     detail = "send a valid key: Authorization: Bearer de_<id>_<secret>, or x-api-key"
     raise refuse(Code.UNAUTHENTICATED, detail)
+
+
+async def _authenticate(presented: Presented, deps: Deps) -> Principal | None:
+    began_s, now = deps.clock.monotonic(), deps.clock.now()
+    known = deps.known_keys.find(presented.key_id, began_s)
+    principal = authenticate(presented, known, now) if known is not None else None
+    if principal is not None:
+        return principal
+    # Whoever is not known may just have been made, or given another secret.
+    found = await deps.store.read(lambda work: work.api_key(presented.key_id))
+    if found is not None:
+        deps.known_keys.note(found, began_s)
+    return authenticate(presented, found, now)
 
 
 def require_admin(principal: Principal) -> None:
@@ -159,7 +173,7 @@ async def list_keys(tenant: str | None, deps: Deps) -> list[ApiKey]:
 
 async def revoke_key(key_id: str, deps: Deps) -> None:
     """
-    Revoke a key at once.
+    Revoke a key; once this returns, no replica takes it any more.
 
     Raises:
         messaging.refusals.Refused: ``not-found``.
@@ -167,6 +181,8 @@ async def revoke_key(key_id: str, deps: Deps) -> None:
     now = deps.clock.now()
     if not await deps.store.run(lambda work: work.revoke_api_key(key_id, now)):
         raise refuse(Code.NOT_FOUND, f"no key {key_id}")
+    # Whoever read it just before may know it for so long.
+    await deps.clock.sleep(KNOWN_S)
 
 
 async def list_tenants(deps: Deps) -> Tenants:
