@@ -16,6 +16,7 @@ from ai_broker.adapters.vendors.pool import VendorPool
 from ai_broker.domain import embedding
 from ai_broker.domain.catalogue import Candidate, Endpoint, Menu, ModelEntry, Protocol
 from ai_broker.domain.catalogue import VendorEntry as Entry
+from ai_broker.domain.policy import Alias
 from ai_broker.domain.vendor import (
     Done,
     Failure,
@@ -72,6 +73,8 @@ class ScriptedVendor:
     clock: SimulatedClock
     scripts: list[Sequence[Act]] = field(default_factory=list[Sequence[Act]])
     attempts: list[str] = field(default_factory=list[str])
+    always: Sequence[Act] | None = None
+    """Played when no script is left."""
 
     def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
         if request.sampling.temperature is None:
@@ -84,7 +87,9 @@ class ScriptedVendor:
         self, body: JsonObject, attempt_id: str, timeout_s: float
     ) -> AsyncGenerator[VendorEvent]:
         self.attempts.append(attempt_id)
-        for act in self.scripts.pop(0):
+        script = self.scripts.pop(0) if self.scripts else self.always
+        assert script is not None, "asked more often than the test expects"
+        for act in script:
             if isinstance(act, float | int):
                 await self.clock.sleep(act)
             elif isinstance(act, Failure):
@@ -143,10 +148,11 @@ class Sink:
         return self.failed.error.problem.code
 
 
-def entry(name: str, model: str) -> Entry:
+def entry(name: str, model: str, **changes: object) -> Entry:
     """Give a catalogue entry with one model."""
     models = (ModelEntry(name=model),)
-    return Entry(name=name, protocol=Protocol.OPENAI, base_url="", models=models)
+    fields = {"name": name, "protocol": Protocol.OPENAI, "base_url": ""}
+    return Entry.model_validate({**fields, "models": models, **changes})
 
 
 class World:
@@ -163,6 +169,8 @@ class World:
         self.keks = [bytes(32)]
         self.pool = VendorPool(lambda endpoint: self.keyed[endpoint.key])
         self.woken: list[str] = []
+        self.entries = tuple(entry(each, MODELS[each]) for each in ("first", "second"))
+        self.alias = Alias.model_validate(["first/model-1", "second/model-2"])
 
     def replica(
         self,
@@ -171,8 +179,8 @@ class World:
         cache: AnswerCache | None = None,
     ) -> Desk:
         menu = Menu(
-            tuple(entry(name, MODELS[name]) for name in ("first", "second")),
-            {"smart": ("first/model-1", "second/model-2")},
+            self.entries,
+            {"smart": self.alias},
         )
         credentials, sealer = (
             SqlCredentials(self.database),
@@ -206,6 +214,10 @@ class World:
             "deadline": self.clock.now() + timedelta(seconds=60),
         }
         return CompletionRequest.model_validate(asked | changes)
+
+    def within(self, seconds: float) -> dict[str, object]:
+        """Give the change that makes a request end in so many seconds."""
+        return {"deadline": self.clock.now() + timedelta(seconds=seconds)}
 
     async def ask(self, desk: Desk, **changes: object) -> Sink:
         sink = Sink()

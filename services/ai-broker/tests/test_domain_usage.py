@@ -10,7 +10,7 @@ from ai_broker.domain import completion as completions
 from ai_broker.domain import estimation, settlement
 from ai_broker.domain.answer import Answer, deltas_of
 from ai_broker.domain.attempt import Attempt, Settlement
-from ai_broker.domain.catalogue import Candidate, Catalogue, Menu, usable
+from ai_broker.domain.catalogue import Candidate, Catalogue, Menu, Protocol, usable
 from ai_broker.domain.settlement import Heard
 from ai_broker.domain.vendor import Reasoning, Text, ToolCallPiece, UsageSeen
 from contracts.completions import (
@@ -154,6 +154,9 @@ CATALOGUE = Catalogue.model_validate(
 )
 
 
+SANDBOX = Candidate("sandbox", "m-1", 5, protocol=Protocol.ANTHROPIC)
+
+
 def menu(environment: dict[str, str], sandbox_url: str | None) -> Menu:
     """Give the menu of an environment."""
     found = usable(CATALOGUE, environment, sandbox_url)
@@ -165,7 +168,7 @@ def test_a_real_key_puts_the_real_vendor_first_and_changes_nothing_else() -> Non
     with_key = menu({"OTHER_KEY": "k"}, "http://127.0.0.1:1/")
     assert [each.vendor for each in with_key.candidates("smart")] == ["real", "sandbox"]
     without = menu({}, "http://127.0.0.1:1/")
-    assert without.candidates("smart") == (Candidate("sandbox", "m-1", 5),)
+    assert without.candidates("smart") == (SANDBOX,)
     assert menu({}, None).candidates("smart") == ()
 
 
@@ -173,7 +176,7 @@ def test_models_go_by_alias_full_and_bare_name() -> None:
     """What is not listed is only asked of vendors that say that they have more."""
     found = menu({"REAL_URL": "http://own"}, "http://sandbox")
     assert [each.vendor for each in found.candidates("m-1")] == ["real", "sandbox"]
-    assert found.candidates("sandbox/m-1") == (Candidate("sandbox", "m-1", 5),)
+    assert found.candidates("sandbox/m-1") == (SANDBOX,)
     assert found.candidates("real/new") == (Candidate("real", "new"),)
     assert found.candidates("sandbox/new") == ()
     assert found.candidates("nobody/m-1") == ()

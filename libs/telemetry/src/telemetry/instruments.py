@@ -88,20 +88,25 @@ class Counter(Generic[P]):
 
 
 class Histogram(Generic[P]):
-    """A distribution of durations in seconds."""
+    """A distribution, of durations in seconds unless its unit says otherwise."""
 
     def __init__(
-        self, name: HistogramName, description: str, labels: Callable[P, Labels]
+        self,
+        name: HistogramName,
+        description: str,
+        labels: Callable[P, Labels],
+        unit: str = "s",
     ) -> None:
         self.name = name
+        self._unit = unit
         self._description = description
         self._labels = labels
         self._target: _Recording | None = None
 
-    def record(self, duration_s: float, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Record one duration in the series of these labels."""
+    def record(self, value: float, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Record one value in the series of these labels."""
         if self._target is not None:
-            self._target.record(duration_s, self._labels(*args, **kwargs))
+            self._target.record(value, self._labels(*args, **kwargs))
 
     def bind(self, meter: Meter | None) -> None:
         """Send to this meter from now on; None sends nowhere."""
@@ -109,7 +114,7 @@ class Histogram(Generic[P]):
             None
             if meter is None
             else meter.create_histogram(
-                self.name, unit="s", description=self._description
+                self.name, unit=self._unit, description=self._description
             )
         )
 

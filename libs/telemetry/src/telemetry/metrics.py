@@ -36,6 +36,7 @@ _model = LabelGuard(96)
 _attempt_outcome = LabelGuard(16)
 _part = LabelGuard(16)
 _signal = LabelGuard(16)
+_hedge_outcome = Closed(frozenset({"won", "lost", "not-made"}))
 _status = LabelGuard(16)
 _tool = LabelGuard(64)
 _account = LabelGuard(16)
@@ -85,6 +86,14 @@ def _ai_quality(*, vendor: str, model: str, signal: str) -> Labels:
 
 def _ai_model(*, vendor: str, model: str) -> Labels:
     return {"vendor": _vendor(vendor), "model": _model(model)}
+
+
+def _ai_failure(*, vendor: str, reason: str) -> Labels:
+    return {"vendor": _vendor(vendor), "reason": _reason(reason)}
+
+
+def _ai_hedge(*, vendor: str, outcome: str) -> Labels:
+    return {"vendor": _vendor(vendor), "outcome": _hedge_outcome(outcome)}
 
 
 def _of_status(*, status: str) -> Labels:
@@ -165,6 +174,27 @@ ai_request_duration_seconds = Histogram(
 time_to_first_token_seconds = Histogram(
     "time_to_first_token_seconds", "Time to a vendor's first content.", _ai_model
 )
+ai_output_tokens_per_second = Histogram(
+    "ai_output_tokens_per_second",
+    "Output tokens per second of an answer, after its first.",
+    _ai_model,
+    unit="",
+)
+ai_retries_total = Counter(
+    "ai_retries_total", "Calls repeated at the vendor that failed, by why.", _ai_failure
+)
+ai_failovers_total = Counter(
+    "ai_failovers_total", "Calls moved away from a vendor that failed.", _ai_failure
+)
+ai_hedges_total = Counter(
+    "ai_hedges_total", "Second calls beside a slow one, by its vendor.", _ai_hedge
+)
+ai_breaker_state = Gauge(
+    "ai_breaker_state", "Breaker: 0 closed, 1 half-open, 2 open.", _ai_model
+)
+ai_pacing_wait_seconds = Histogram(
+    "ai_pacing_wait_seconds", "Waits for a vendor's rate limit.", _ai_model
+)
 tasks_total = Counter("tasks_total", "Tasks by the status they reached.", _of_status)
 task_duration_seconds = Histogram(
     "task_duration_seconds", "Time from acceptance to the end of a task.", _of_status
@@ -203,6 +233,9 @@ COUNTERS = (
     ai_tokens_used_total,
     ai_answer_quality_total,
     ai_cache_hits_total,
+    ai_retries_total,
+    ai_failovers_total,
+    ai_hedges_total,
     tasks_total,
     steps_total,
     tool_calls_total,
@@ -217,6 +250,8 @@ HISTOGRAMS = (
     commit_duration_seconds,
     ai_request_duration_seconds,
     time_to_first_token_seconds,
+    ai_output_tokens_per_second,
+    ai_pacing_wait_seconds,
     task_duration_seconds,
 )
 GAUGES = (
@@ -225,6 +260,7 @@ GAUGES = (
     streams_open,
     budget_pico_usd,
     cost_last_hour_pico_usd,
+    ai_breaker_state,
 )
 
 

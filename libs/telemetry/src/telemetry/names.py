@@ -15,6 +15,9 @@ CounterName = Literal[
     "ai_tokens_used_total",
     "ai_answer_quality_total",
     "ai_cache_hits_total",
+    "ai_retries_total",
+    "ai_failovers_total",
+    "ai_hedges_total",
     "tasks_total",
     "steps_total",
     "tool_calls_total",
@@ -29,6 +32,8 @@ HistogramName = Literal[
     "message_duration_seconds",
     "ai_request_duration_seconds",
     "time_to_first_token_seconds",
+    "ai_output_tokens_per_second",
+    "ai_pacing_wait_seconds",
     "task_duration_seconds",
     "commit_duration_seconds",
 ]
@@ -38,6 +43,7 @@ GaugeName = Literal[
     "streams_open",
     "budget_pico_usd",
     "cost_last_hour_pico_usd",
+    "ai_breaker_state",
 ]
 
 BUCKETS_S: Final = (
@@ -61,6 +67,21 @@ BUCKETS_S: Final = (
     300.0,
 )
 """Seconds; the SDK's defaults are meant for milliseconds and end at 10."""
+
+RATE_BUCKETS: Final = (
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    20.0,
+    40.0,
+    80.0,
+    160.0,
+    320.0,
+    640.0,
+    1_280.0,
+)
+"""Per second: how fast a model writes."""
 
 # Values of the closed labels. What is not listed is counted as ``other``.
 Outcome = Literal[
@@ -106,6 +127,7 @@ MESSAGING_DESTINATION: Final = "messaging.destination.name"
 MESSAGING_TEMPLATE: Final = "messaging.destination.template"
 MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
 MESSAGING_BODY_SIZE: Final = "messaging.message.body.size"
+SERVER_ADDRESS: Final = "server.address"
 GEN_AI_OPERATION: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
 GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"

@@ -8,7 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from telemetry import metrics, tracing
 from telemetry.logs import configure_logs
-from telemetry.names import BUCKETS_S, ENVIRONMENT, SERVICE_INSTANCE, SERVICE_NAME
+from telemetry.names import (
+    BUCKETS_S,
+    ENVIRONMENT,
+    RATE_BUCKETS,
+    SERVICE_INSTANCE,
+    SERVICE_NAME,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -153,8 +159,14 @@ def _meter_provider(resource: "Resource") -> "tuple[CollectorRegistry, MeterProv
     views = [
         View(
             instrument_type=Histogram,
+            instrument_unit="s",
             aggregation=ExplicitBucketHistogramAggregation(BUCKETS_S),
-        )
+        ),
+        View(
+            instrument_type=Histogram,
+            instrument_unit="",
+            aggregation=ExplicitBucketHistogramAggregation(RATE_BUCKETS),
+        ),
     ]
     # The Prometheus exporter drops exemplars, so keeping them would be waste.
     provider = MeterProvider(

@@ -127,7 +127,7 @@ def compose(
     own = subscriptions(desk)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
     forever = (sweep_forever, prune_forever, rewrap_forever)
-    loops = (relay.run, *(partial(each, deps) for each in forever))
+    loops = (relay.run, desk.drains.run, *(partial(each, deps) for each in forever))
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
     return Composed(runnable, deps, pool)

@@ -15,6 +15,7 @@ from ai_broker.domain.vendor import Prepared, VendorEvent
 from contracts.completions import Completion, CompletionRequest
 from contracts.message import JsonObject
 from contracts.owed import Owed
+from contracts.usage import UsageRecord
 from determinism import Clock, IdSource
 
 T = TypeVar("T")
@@ -148,6 +149,14 @@ class EmbeddingVendor(Vendor, Protocol):
         Raises:
             VendorError: The call failed; how is in its ``failure``.
         """
+        ...
+
+
+class Prices(Protocol):
+    """What calls cost, as far as it is known here."""
+
+    def known(self, record: UsageRecord) -> int | None:
+        """Return the cost of a usage record; None when no price is known."""
         ...
 
 
@@ -293,3 +302,5 @@ class Deps:
     """Which tenants' personal data is masked on its way to vendors."""
     aside: Aside = here
     """Where large requests are masked."""
+    prices: Prices | None = None
+    """None until somebody knows any: then nothing is the cheapest, or hedged."""

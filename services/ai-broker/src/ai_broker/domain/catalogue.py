@@ -13,6 +13,7 @@ from typing import Final
 
 from pydantic import Field
 
+from ai_broker.domain.policy import Alias
 from ai_broker.domain.quirks import Quirks, RequestField, Thinking
 from contracts.ids import TenantId
 from contracts.message import Document
@@ -26,6 +27,17 @@ class Protocol(StrEnum):
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
+
+
+class Abort(StrEnum):
+    """What is done with a call that nobody waits for any more."""
+
+    DRAIN = "drain"
+    """Read it to its end in the background: the vendor bills it whole."""
+    ESTIMATE = "cancel-and-estimate"
+    """Hang up, and estimate what was written until then."""
+    NO_BILL = "no-bill"
+    """Hang up: the vendor bills nothing of a call that was cancelled."""
 
 
 class Capability(StrEnum):
@@ -71,6 +83,8 @@ class ModelEntry(Document):
     """The longest answer that may be asked for; None is unknown."""
     limits: RateLimits = RateLimits()
     """Its own rates, where they differ from its vendor's."""
+    first_token_s: float | None = Field(default=None, gt=0, le=3_600)
+    """How long its first content may take; None goes by what it usually takes."""
     refuses: frozenset[RequestField] = frozenset()
     """Request fields that this model refuses, beside those of its vendor."""
     thinking: Thinking | None = None
@@ -105,6 +119,8 @@ class VendorEntry(Document):
     """How it departs from the protocol."""
     limits: RateLimits = RateLimits()
     """Its rates, as far as they are known."""
+    abort: Abort = Abort.ESTIMATE
+    """What is done with a call that nobody waits for any more."""
     models: tuple[ModelEntry, ...] = ()
     """The models that are listed."""
     other_models: bool = False
@@ -114,7 +130,7 @@ class VendorEntry(Document):
 class TenantEntry(Document):
     """What one tenant has beside what all have."""
 
-    aliases: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    aliases: dict[str, Alias] = Field(default_factory=dict)
     """Its own names; one that all have too means the tenant's."""
 
 
@@ -123,8 +139,8 @@ class Catalogue(Document):
 
     vendors: tuple[VendorEntry, ...]
     """In order of preference for bare model names."""
-    aliases: dict[str, tuple[str, ...]]
-    """Name → ``vendor/model``, first choice first."""
+    aliases: dict[str, Alias]
+    """Name → ``vendor/model``s, first choice first, and how to choose among them."""
     tenants: dict[TenantId, TenantEntry] = Field(default_factory=dict)
     """What single tenants have of their own."""
 
@@ -142,6 +158,14 @@ class Candidate:
     limits: RateLimits = NO_LIMITS
     own_key: bool = False
     """Whether it is called with the tenant's own key."""
+    first_token_s: float | None = None
+    protocol: Protocol = Protocol.OPENAI
+    abort: Abort = Abort.ESTIMATE
+
+    @property
+    def name(self) -> str:
+        """Return ``vendor/model``."""
+        return f"{self.vendor}/{self.model}"
 
 
 @dataclass(frozen=True)
@@ -207,7 +231,7 @@ def _endpoint(
     return Endpoint(entry, entry.base_url, key)
 
 
-def tenants_of(catalogue: Catalogue) -> dict[str, Mapping[str, tuple[str, ...]]]:
+def tenants_of(catalogue: Catalogue) -> dict[str, Mapping[str, Alias]]:
     """Return single tenants' own aliases."""
     return {name: each.aliases for name, each in catalogue.tenants.items()}
 
@@ -217,9 +241,9 @@ class Menu:
     """What can be asked for here: the catalogue, less what is not usable."""
 
     vendors: tuple[VendorEntry, ...]
-    aliases: Mapping[str, tuple[str, ...]]
-    tenants: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
-        default_factory=dict[str, Mapping[str, tuple[str, ...]]]
+    aliases: Mapping[str, Alias]
+    tenants: Mapping[str, Mapping[str, Alias]] = field(
+        default_factory=dict[str, Mapping[str, Alias]]
     )
     """Single tenants' own aliases."""
     own: frozenset[str] = frozenset()
@@ -231,6 +255,10 @@ class Menu:
         others = tuple(each for each in self.vendors if each.name not in own)
         return replace(self, vendors=entries + others, own=own)
 
+    def alias(self, name: str, tenant: str = "") -> Alias | None:
+        """Return how a name chooses among its candidates; None for a plain model."""
+        return self.tenants.get(tenant, {}).get(name) or self.aliases.get(name)
+
     def candidates(self, name: str, tenant: str = "") -> tuple[Candidate, ...]:
         """Return who may answer for a name, first choice first; empty if unknown."""
         return tuple(
@@ -239,9 +267,9 @@ class Menu:
         )
 
     def _for(self, name: str, tenant: str) -> tuple[Candidate, ...]:
-        listed = self.tenants.get(tenant, {}).get(name) or self.aliases.get(name)
-        if listed is not None:
-            found = (self._named(each) for each in listed)
+        alias = self.alias(name, tenant)
+        if alias is not None:
+            found = (self._named(each.model) for each in alias.models)
             return tuple(each for each in found if each is not None)
         named = self._named(name)
         if named is not None:
@@ -280,7 +308,7 @@ class Menu:
                 if model.name == model_name:
                     return candidate(vendor, model)
             if vendor.other_models:
-                return Candidate(vendor.name, model_name, limits=vendor.limits)
+                return candidate(vendor, ModelEntry(name=model_name))
         return None
 
 
@@ -294,6 +322,9 @@ def candidate(vendor: VendorEntry, model: ModelEntry) -> Candidate:
         context_tokens=model.context_tokens,
         output_tokens_max=model.output_tokens_max,
         limits=_limits(vendor.limits, model.limits),
+        first_token_s=model.first_token_s,
+        protocol=vendor.protocol,
+        abort=vendor.abort,
     )
 
 

@@ -1,11 +1,12 @@
 """What a call consumed, by how it ended and by what was heard of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from ai_broker.domain import estimation, quality
 from ai_broker.domain.answer import Answer
 from ai_broker.domain.attempt import Settlement
+from ai_broker.domain.catalogue import Abort
 from ai_broker.domain.vendor import (
     Done,
     Failure,
@@ -94,11 +95,21 @@ def failed(request: CompletionRequest, heard: Heard, failure: Failure) -> Settle
 
 
 def stopped(
-    request: CompletionRequest, heard: Heard, end_state: EndState
+    request: CompletionRequest,
+    heard: Heard,
+    end_state: EndState,
+    policy: Abort = Abort.ESTIMATE,
 ) -> Settlement:
-    """Settle a call that we ended: its deadline passed or its caller gave up."""
-    ran_on = end_state is EndState.TIMED_OUT
-    usage, source = _consumed(request, heard, ran_on=ran_on)
+    """
+    Settle a call that we ended: its deadline passed or nobody wants it any more.
+
+    A vendor that bills nothing of a call that was hung up has said so beforehand.
+    """
+    if policy is Abort.NO_BILL:
+        usage, source = TokenUsage(), UsageSource.VENDOR
+    else:
+        ran_on = end_state is EndState.TIMED_OUT
+        usage, source = _consumed(request, heard, ran_on=ran_on)
     return Settlement(
         usage=usage,
         source=source,
@@ -107,6 +118,18 @@ def stopped(
         vendor_request_id=heard.started.request_id if heard.started else None,
         raw_usage=heard.usage.raw if heard.usage else None,
     )
+
+
+def unsent(end_state: EndState) -> Settlement:
+    """Settle a call that was given up before it was made."""
+    return Settlement(
+        usage=TokenUsage(), source=UsageSource.ESTIMATED, end_state=end_state
+    )
+
+
+def unwanted(settlement: Settlement, end_state: EndState) -> Settlement:
+    """Settle a call that was read on after it was given up."""
+    return replace(settlement, end_state=end_state, finish_reason=None, quality=None)
 
 
 def _consumed(

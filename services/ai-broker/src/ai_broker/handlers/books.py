@@ -6,6 +6,7 @@ The broker's transactions: each is one commit, decided by the domain.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -103,13 +104,34 @@ def close_attempt(
     _close(work, opened, settlement, now)
 
 
+def postpone(work: Work, opened: Attempt, until: datetime) -> None:
+    """Let an attempt be read on after its completion has ended."""
+    work.completion(opened.record.tenant, opened.record.completion_id)
+    current = _current(work, opened)
+    if current is not None and not current.settled:
+        work.save_attempt(replace(current, deadline=until))
+
+
+def give_up(work: Work, opened: Attempt, now: datetime) -> None:
+    """Record an attempt as unknown, unless its end is known already."""
+    work.completion(opened.record.tenant, opened.record.completion_id)
+    current = _current(work, opened)
+    if current is not None and not current.settled:
+        _record(work, attempts.give_up(current, now))
+
+
+def _current(work: Work, opened: Attempt) -> Attempt | None:
+    record = opened.record
+    known = work.attempts(record.tenant, record.completion_id)
+    same = (each for each in known if each.record.attempt_id == record.attempt_id)
+    return next(same, None)
+
+
 def _close(work: Work, opened: Attempt, settlement: Settlement, now: datetime) -> None:
-    key = (opened.record.tenant, opened.record.completion_id)
-    for each in work.attempts(*key):
-        if each.record.attempt_id == opened.record.attempt_id:
-            settled = attempts.settle(each, settlement, now)
-            if settled is not None:
-                _record(work, settled)
+    current = _current(work, opened)
+    settled = None if current is None else attempts.settle(current, settlement, now)
+    if settled is not None:
+        _record(work, settled)
 
 
 def close_answered(
@@ -163,17 +185,10 @@ def give_again(work: Work, held: Held, kept: Kept, now: datetime) -> Completion:
 
 
 def close_failed(
-    work: Work,
-    held: Held,
-    opened: Attempt | None,
-    settlement: Settlement | None,
-    failed: Failed,
-    now: datetime,
+    work: Work, held: Held, failed: Failed, now: datetime
 ) -> Failed | None:
-    """Settle the last attempt and end the completion; None when the claim is lost."""
+    """End the completion without an answer; None when the claim is lost."""
     found = work.completion(held.tenant, held.completion_id)
-    if opened is not None and settlement is not None:
-        _close(work, opened, settlement, now)
     if found is None or not completions.is_mine(found, held.fence):
         return None
     told = failed.model_copy(update={"attempts": _summaries(work, held)})

@@ -6,15 +6,16 @@ Use case: answer a completion, paying for it once.
           ├─► mismatch: refuse
           ├─► granted, and an equal question's answer is kept: give it again
           └─► granted: attempts, each committed before its call, until an end
+
+The claim and the first attempt are one commit, when somebody can be called at once.
 """
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import telemetry
-from ai_broker.domain import cache, embedding, estimation, limits
+from ai_broker.domain import cache
 from ai_broker.domain import completion as completions
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.completion import (
@@ -24,37 +25,25 @@ from ai_broker.domain.completion import (
     State,
     Stored,
 )
-from ai_broker.domain.embedding import EmbeddingQuestion
-from ai_broker.domain.fitting import misfit
-from ai_broker.domain.guard.policy import Mode
-from ai_broker.domain.guard.request import Guarded, Unmaskable, guard
-from ai_broker.handlers import books, rounds
-from ai_broker.handlers.call import Choice
+from ai_broker.handlers import books, dispatch, ordering, rounds
+from ai_broker.handlers.call import Route
 from ai_broker.handlers.caller import Caller, failure
-from ai_broker.handlers.desk import Desk, End
+from ai_broker.handlers.desk import Desk
 from ai_broker.handlers.equip import equipped
+from ai_broker.handlers.ordering import Unroutable
 from ai_broker.handlers.rounds import Begun
+from ai_broker.handlers.running import End
 from ai_broker.ports import Deps, Work
 from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed
 from contracts.problems import Code
-from faults import PermanentFault, TransientFault
+from faults import TransientFault
 from messaging.subscriptions import FrameSink
 
 log = telemetry.get_logger()
 
 CLAIMS_MAX: Final = 1_000
-GUARDED_HERE_MAX: Final = 16_384
-"""Characters that are masked between two turns of the loop: at most some 20 ms."""
 MARGIN_MAX: Final = timedelta(seconds=0.5)
-
-
-@dataclass(frozen=True)
-class Unroutable:
-    """Nobody here can answer the request."""
-
-    code: Code
-    detail: str
 
 
 Outcome = Stored | Busy | Mismatch | Begun | Unroutable | Failed | None
@@ -67,9 +56,9 @@ async def complete(request: CompletionRequest, sink: FrameSink, desk: Desk) -> N
     caller = Caller(request, sink)
     digest = completions.digest_of(request)
     deadline = _deadline(request, deps)
-    route = await _route(request, deps)
+    route = await ordering.route_of(request, desk)
     for _ in range(CLAIMS_MAX):
-        verdict = await _claim(request, digest, route, deadline, deps)
+        verdict = await _claim(request, digest, route, deadline, desk)
         match verdict:
             case Stored(answer):
                 return await caller.replay(answer, deps.instance)
@@ -102,70 +91,24 @@ def _deadline(request: CompletionRequest, deps: Deps) -> datetime:
     return min(request.deadline - margin, longest)
 
 
-async def _route(
-    request: CompletionRequest, deps: Deps
-) -> tuple[Choice, ...] | Unroutable:
-    """Return who can answer, each with the request in its own form, masked."""
-    refused = limits.refusal(request)
-    if refused is not None:
-        return Unroutable(refused.code, refused.detail)
-    guarded = await _guarded(request, deps)
-    if isinstance(guarded, Unmaskable):
-        return Unroutable(Code.INVALID, guarded.detail)
-    candidates = deps.menu.candidates(request.model, request.tenant)
-    if isinstance(request, EmbeddingQuestion):
-        candidates = embedding.one_space(candidates)
-    if not candidates:
-        known = ", ".join(each.id for each in deps.menu.listing(request.tenant).models)
-        detail = f"no model {request.model!r} here: ask for one of {known}"
-        return Unroutable(Code.MODEL_UNKNOWN, detail)
-    choices: list[Choice] = []
-    refusals: list[str] = []
-    tokens = estimation.input_tokens(request)
-    for each in candidates:
-        why = misfit(request, each, tokens)
-        if why is not None:
-            refusals.append(why)
-            continue
-        try:
-            prepared = deps.vendors[each.vendor].prepare(guarded.request, each)
-        except PermanentFault as fault:
-            refusals.append(fault.detail)
-        else:
-            choices.append(Choice(each, prepared, guarded.restorations))
-    if not choices:
-        return Unroutable(Code.INVALID, "; ".join(dict.fromkeys(refusals)))
-    return tuple(choices)
-
-
-async def _guarded(request: CompletionRequest, deps: Deps) -> Guarded | Unmaskable:
-    """Mask here what takes milliseconds, and aside what would hold up the others."""
-    policy = deps.guards.policy(request.tenant)
-    if policy.mode is Mode.OFF or limits.characters(request) <= GUARDED_HERE_MAX:
-        return guard(request, policy)
-    return await deps.aside(lambda: guard(request, policy))
-
-
 async def _claim(
     request: CompletionRequest,
     digest: str,
-    route: tuple[Choice, ...] | Unroutable,
+    route: Route | Unroutable,
     deadline: datetime,
-    deps: Deps,
+    desk: Desk,
 ) -> Outcome:
     """Claim and open the first attempt in one commit; None past the deadline."""
+    deps = desk.deps
     now = deps.clock.now()
-    attempt_id = deps.ids.new("attempt")
     kept = await _kept(request, route, now, deps)
+    first = None
+    if not isinstance(route, Unroutable):
+        first = dispatch.admit_first(route, deadline, desk.board, deps)
 
     def transaction(work: Work) -> Outcome:
-        key = (request.tenant, request.completion_id)
         if isinstance(route, Unroutable) or now >= deadline:
-            # Nothing is begun, but what is stored is still told.
-            found = work.completion(*key)
-            if found is not None and found.digest == digest and found.answer:
-                return Stored(found.answer)
-            return route if isinstance(route, Unroutable) else None
+            return _unbegun(work, request, digest, route)
         verdict = books.claim(work, request, digest, deps, now)
         if not isinstance(verdict, Granted):
             return verdict
@@ -175,26 +118,37 @@ async def _claim(
         spent = books.spent(work, verdict.held, _SPENT, now)
         if spent is not None:
             return spent
-        opened = books.open_attempt(
-            work,
-            request,
-            route[0].candidate,
-            verdict.held,
-            attempt_id=attempt_id,
-            deadline=deadline,
-            now=now,
+        if first is None:
+            return Begun(verdict.held, None, route)
+        opened = dispatch.open_admitted(
+            work, request, verdict.held, first, deadline, now
         )
         return Begun(verdict.held, opened, route)
 
-    outcome = await deps.store.run(transaction)
+    outcome: Outcome = None
+    try:
+        outcome = await deps.store.run(transaction)
+    finally:
+        if first is not None and not isinstance(outcome, Begun):
+            first.ticket.release()
     if isinstance(outcome, Stored) and outcome.given_now:
         _count_hit(request, outcome.answer)
     return outcome
 
 
+def _unbegun(
+    work: Work, request: CompletionRequest, digest: str, route: Route | Unroutable
+) -> Outcome:
+    """Begin nothing, but tell what is stored."""
+    found = work.completion(request.tenant, request.completion_id)
+    if found is not None and found.digest == digest and found.answer:
+        return Stored(found.answer)
+    return route if isinstance(route, Unroutable) else None
+
+
 async def _kept(
     request: CompletionRequest,
-    route: tuple[Choice, ...] | Unroutable,
+    route: Route | Unroutable,
     now: datetime,
     deps: Deps,
 ) -> Kept | None:
@@ -207,8 +161,8 @@ async def _kept(
     except TransientFault as fault:
         log.warning("cache_not_asked", tenant=request.tenant, detail=fault.detail)
         return None
-    candidates = [each.candidate for each in route]
-    return kept if kept is not None and cache.may_answer(kept, candidates) else None
+    is_taken = kept is not None and cache.may_answer(kept, list(route.candidates))
+    return kept if is_taken else None
 
 
 def _count_hit(request: CompletionRequest, answer: Completion) -> None:

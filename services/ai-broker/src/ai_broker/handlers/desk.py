@@ -1,98 +1,43 @@
 """
-The completions that this very process is answering, and who listens to them.
+The process's work in progress, and what it has learned.
 
-Nothing here is needed for correctness: another process joins by the store. It only
-lets a repeat in the same process see the answer grow, and a cancel find its call.
+Nothing here is needed for correctness: another process joins by the store. It lets a
+repeat in the same process see the answer grow and a cancel find its call, keeps calls
+that are read on for their usage alone, and remembers how the vendors behave.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+import copy
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final
 
-from ai_broker.domain.answer import Delta
+from ai_broker.handlers.board import Board
+from ai_broker.handlers.drains import Drains
+from ai_broker.handlers.running import Running
 from ai_broker.ports import Deps
-from contracts.frames import Failed, Finished
 
-DELTAS_KEPT_MAX: Final = 20_000
-
-End = Finished | Failed
 Key = tuple[str, str]
 
 
-class Running:
-    """One completion at work; its deltas are kept for those who join late."""
-
-    def __init__(self) -> None:
-        self._deltas: list[Delta] = []
-        self._changed = asyncio.Event()
-        self._over = False
-        self._abort: Callable[[], object] | None = None
-        self.end: End | None = None
-        """How it ended; None while it runs, or when the claim was lost."""
-        self.cancelled = False
-        self.delivered = False
-        """Whether any content has reached a caller."""
-
-    def publish(self, delta: Delta) -> None:
-        """Keep a delta; past the bound, those who join get the end alone."""
-        if len(self._deltas) < DELTAS_KEPT_MAX:
-            self._deltas.append(delta)
-            self._wake()
-
-    def forget(self) -> None:
-        """Drop the deltas of a failed attempt that nobody has seen."""
-        self._deltas.clear()
-
-    def finish(self, end: End | None) -> None:
-        """End it; once."""
-        if not self._over:
-            self.end = end
-            self._over = True
-            self._wake()
-
-    async def follow(self, *, deltas: bool) -> AsyncIterator[Delta]:
-        """Yield the deltas from the first one to the end."""
-        seen = 0
-        while True:
-            changed = self._changed
-            while deltas and seen < len(self._deltas):
-                self.delivered = True
-                yield self._deltas[seen]
-                seen += 1
-            if self._over:
-                return
-            await changed.wait()
-
-    def cancel(self) -> None:
-        """Abort what is being waited for; idempotent."""
-        self.cancelled = True
-        if self._abort is not None:
-            self._abort()
-
-    @contextmanager
-    def abortable(self, abort: Callable[[], object]) -> Generator[None]:
-        """Let ``cancel`` call ``abort`` meanwhile."""
-        self._abort = abort
-        try:
-            if self.cancelled:
-                abort()
-            yield
-        finally:
-            self._abort = None
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-
-@dataclass(frozen=True)
 class Desk:
-    """The process's work in progress, beside what its handlers use."""
+    """
+    One for each process.
 
-    deps: Deps
-    running: dict[Key, Running] = field(default_factory=dict[Key, Running])
+    Args:
+        deps: What the handlers use.
+    """
+
+    def __init__(self, deps: Deps) -> None:
+        self.deps = deps
+        self.running: dict[Key, Running] = {}
+        self.board = Board(deps.clock, deps.ids)
+        self.drains = Drains(deps)
+
+    def seen_by(self, tenant: str, deps: Deps) -> "Desk":
+        """Return the same desk as a tenant with keys of its own sees it."""
+        view = copy.copy(self)
+        view.deps = deps
+        view.board = self.board.seen_by(tenant)
+        return view
 
     @contextmanager
     def entry(self, key: Key) -> Generator[Running]:

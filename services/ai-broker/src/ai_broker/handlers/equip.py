@@ -9,7 +9,7 @@ from ai_broker.ports import Deps
 async def equipped(desk: Desk, tenant: str) -> Desk:
     """Return the desk as this tenant's questions need it; the work on it is shared."""
     deps = await deps_for(desk.deps, tenant)
-    return desk if deps is desk.deps else replace(desk, deps=deps)
+    return desk if deps is desk.deps else desk.seen_by(tenant, deps)
 
 
 async def deps_for(deps: Deps, tenant: str) -> Deps:

@@ -2,44 +2,49 @@
 Use case, the second half: attempts at a claimed completion, until one ends it.
 
 Each attempt is committed before its call and settled after it; ``routing`` decides
-what follows a failed one.
+what follows a failed one, ``race`` performs it, and the claim is kept alive meanwhile.
 """
 
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, assert_never
+from datetime import datetime, timedelta
+from typing import Any, Final, assert_never
 
+import telemetry
 from ai_broker.domain import routing
-from ai_broker.domain.attempt import Attempt, Settlement
-from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held
+from ai_broker.domain.routing import GiveUp
+from ai_broker.domain.verdict import reason_of
 from ai_broker.handlers import books
-from ai_broker.handlers.call import (
-    Answered,
-    Broken,
-    Cancelled,
-    Choice,
-    Ending,
-    Expired,
-    Job,
-    call,
-    watched,
-)
+from ai_broker.handlers.call import Job, Opened, Route
 from ai_broker.handlers.caller import Caller, failure
-from ai_broker.handlers.desk import Desk, End
+from ai_broker.handlers.desk import Desk
+from ai_broker.handlers.dispatch import dispatch
+from ai_broker.handlers.drains import Drains
+from ai_broker.handlers.race import Over, Won, race
+from ai_broker.handlers.running import End
 from ai_broker.ports import Work
 from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed, Finished
 from contracts.problems import Code
+from contracts.usage import EndState
+from faults import TransientFault
+
+LOOKS_MAX: Final = 1_000
+"""Waits of one round; each is as long as somebody's pace or breaker says."""
+
+log = telemetry.get_logger()
 
 
 @dataclass(frozen=True)
 class Begun:
-    """The claim is ours and the first attempt is on disk."""
+    """The claim is ours; the first attempt is on disk, unless it has to wait."""
 
     held: Held
-    opened: Attempt
-    choices: tuple[Choice, ...]
+    opened: Opened | None
+    route: Route
 
 
 async def run(
@@ -51,109 +56,131 @@ async def run(
 ) -> End | None:
     """Run attempts to an end; None when the claim was lost to another replica."""
     with desk.entry((request.tenant, request.completion_id)) as running:
-        await caller.opened(desk.deps.instance)
         job = Job(
             request=request,
-            choices=begun.choices,
+            route=begun.route,
             held=begun.held,
             running=running,
             caller=caller,
             deadline=deadline,
             deps=desk.deps,
+            board=desk.board,
         )
-        end = await _round(job, begun.opened)
+        try:
+            await caller.opened(desk.deps.instance)
+            async with _kept_claim(job):
+                end = await _round(job, begun.opened, desk.drains)
+        finally:
+            if begun.opened is not None:
+                # However this ended: a probe that is never told stays out for ever.
+                begun.opened.ticket.release()
         running.finish(end)
         return end
 
 
-async def _round(job: Job, opened: Attempt) -> End | None:
-    candidates = [each.candidate for each in job.choices]
-    move: routing.Move = routing.first_move(candidates)
-    attempt: Attempt | None = opened
-    tried: list[routing.Tried] = []
-    for _ in range(routing.CALLS_MAX):
-        if isinstance(move, routing.GiveUp) or attempt is None:
-            break
-        choice = job.choices[move.candidate]
-        ending, settled = await call(job, attempt, choice)
-        if isinstance(ending, Answered):
-            return await _finish(job, attempt, settled, ending, choice.candidate)
-        move = _after(job, ending, move.candidate, tried)
-        if isinstance(move, routing.GiveUp):
-            return await _fail(job, attempt, settled, move)
-        await _settle(job, attempt, settled)
-        attempt = await _next_attempt(job, move)
-    if job.running.cancelled:
-        return await _fail(job, None, None, _CANCELLED)
-    return None
+async def _round(job: Job, opened: Opened | None, drains: Drains) -> End | None:
+    """Make one move after the other; a call that failed has been settled."""
+    for _ in range(routing.CALLS_MAX + 1):
+        if opened is None:
+            move = await _next(job)
+            if not isinstance(move, Opened):
+                return None if move is None else await _fail(job, move)
+            opened = move
+        result = await race(job, opened, drains)
+        match result:
+            case Won():
+                return await _finish(job, result)
+            case Over(EndState.CANCELLED):
+                return await _fail(job, _CANCELLED)
+            case Over():
+                return await _fail(job, _LATE)
+            case None:
+                opened = None
+                if not job.running.delivered:
+                    job.running.forget()
+            case _:
+                assert_never(result)
+    message = "a round must end within its bound of calls"
+    raise AssertionError(message)
 
 
-def _after(
-    job: Job, ending: Ending, candidate: int, tried: list[routing.Tried]
-) -> routing.Move:
-    """Note a failed call and decide what follows."""
-    deps = job.deps
-    match ending:
-        case Broken(failed):
-            now = deps.clock.now()
-            before = sum(each.candidate == candidate for each in tried)
-            verdict = routing.judge(failed, before, deps.ids.uniform(), now)
-            tried.append(routing.Tried(candidate, now, verdict, failed))
-            if not job.running.delivered:
-                job.running.forget()
-            return routing.next_move(
-                [each.candidate for each in job.choices],
-                tried,
-                now,
-                job.deadline,
-                delivered=job.running.delivered,
-            )
-        case Expired():
-            detail = "the vendor had not finished at the deadline: allow more time"
-            return routing.GiveUp(Code.DEADLINE, detail, retryable=True)
-        case Cancelled():
+async def _next(job: Job) -> Opened | GiveUp | None:
+    """Wait as long as must be, then open an attempt; None when the claim is lost."""
+    candidates = job.route.candidates
+    for _ in range(LOOKS_MAX):
+        if job.running.cancelled:
             return _CANCELLED
-        case Answered():
-            message = "an answered call is not followed by another"
-            raise ValueError(message)
-        case _:
-            assert_never(ending)
+        outlooks = job.board.outlooks(candidates, job.route.tokens)
+        move = routing.next_move(
+            candidates,
+            outlooks,
+            job.tried,
+            job.deps.clock.now(),
+            job.deadline,
+            delivered=job.running.delivered,
+        )
+        if isinstance(move, GiveUp):
+            return move
+        if move.delay_s > 0:
+            candidate = candidates[move.candidate]
+            if outlooks[move.candidate].ready_in_s > routing.AT_ONCE_S:
+                labels = {"vendor": candidate.vendor, "model": candidate.model}
+                waits = telemetry.metrics.ai_pacing_wait_seconds
+                waits.record(move.delay_s, **labels)
+            await _unless_cancelled(job, job.deps.clock.sleep(move.delay_s))
+            continue
+        _count(job, move.candidate)
+        return await dispatch(job, move.candidate)
+    return _LATE
 
 
-async def _finish(
-    job: Job,
-    attempt: Attempt,
-    settled: Settlement,
-    ending: Answered,
-    candidate: Candidate,
-) -> End | None:
-    now = job.deps.clock.now()
+def _count(job: Job, place: int) -> None:
+    """Count a call that follows a failed one."""
+    if not job.tried:
+        return
+    last = job.tried[-1]
+    candidates = job.route.candidates
+    vendor = candidates[last.candidate].vendor
+    reason = reason_of(last.failure, last.verdict)
+    metrics = telemetry.metrics
+    if last.candidate == place:
+        metrics.ai_retries_total.add(1, vendor=vendor, reason=reason)
+        return
+    metrics.ai_failovers_total.add(1, vendor=vendor, reason=reason)
+    log.info(
+        "completion_failed_over",
+        completion_id=job.request.completion_id,
+        vendor=vendor,
+        reason=reason,
+        next_vendor=candidates[place].vendor,
+    )
+
+
+async def _finish(job: Job, won: Won) -> End | None:
+    """Commit the answer with its settlement."""
+    now, call = job.deps.clock.now(), won.call
 
     def transaction(work: Work) -> Completion | None:
         answer = books.close_answered(
             work,
             job.held,
-            attempt,
-            settled,
-            ending.heard,
-            ending.done,
+            call.opened.attempt,
+            won.settled,
+            call.heard,
+            won.ending.done,
             now,
-            dropped=ending.dropped,
+            dropped=call.choice.prepared.dropped,
         )
         if answer is not None:
-            books.keep(work, job.request, answer, candidate)
+            books.keep(work, job.request, answer, call.candidate)
         return answer
 
     answer = await books.commit(job.deps, transaction)
     return None if answer is None else Finished(completion=answer)
 
 
-async def _fail(
-    job: Job,
-    attempt: Attempt | None,
-    settled: Settlement | None,
-    why: routing.GiveUp,
-) -> Failed | None:
+async def _fail(job: Job, why: GiveUp) -> Failed | None:
+    """Commit that there is no answer."""
     now = job.deps.clock.now()
     failed = failure(
         why.code,
@@ -162,42 +189,58 @@ async def _fail(
         retry_after_s=why.retry_after_s,
     )
     return await books.commit(
-        job.deps,
-        lambda work: books.close_failed(work, job.held, attempt, settled, failed, now),
+        job.deps, lambda work: books.close_failed(work, job.held, failed, now)
     )
 
 
-async def _settle(job: Job, attempt: Attempt, settled: Settlement) -> None:
-    now = job.deps.clock.now()
-    await books.commit(
-        job.deps, lambda work: books.close_attempt(work, attempt, settled, now)
-    )
+# Any: what a coroutine yields and is sent is asyncio's business.
+async def _unless_cancelled(job: Job, waiting: Coroutine[Any, Any, None]) -> None:
+    """Wait, but not on after the caller has cancelled."""
+    # tidy: owned by this function, which waits for its end
+    task = asyncio.create_task(waiting, name="pause")
+    try:
+        with job.running.abortable(task.cancel):
+            await asyncio.wait((task,))
+    finally:
+        task.cancel()
 
 
-async def _next_attempt(job: Job, move: routing.Call) -> Attempt | None:
-    """Wait, then open an attempt; None when cancelled or the claim was lost."""
-    deps = job.deps
-    await watched(job, deps.clock.sleep(move.delay_s))
-    if job.running.cancelled:
-        return None
-    now, attempt_id = deps.clock.now(), deps.ids.new("attempt")
-
-    def transaction(work: Work) -> Attempt | None:
-        if not books.still_mine(work, job.held):
-            return None
-        return books.open_attempt(
-            work,
-            job.request,
-            job.choices[move.candidate].candidate,
-            job.held,
-            attempt_id=attempt_id,
-            deadline=job.deadline,
-            now=now,
-        )
-
-    return await deps.store.run(transaction)
+@asynccontextmanager
+async def _kept_claim(job: Job) -> AsyncGenerator[None]:
+    """Keep the claim alive for the block."""
+    # tidy: owned by this block, which ends it
+    heart = asyncio.create_task(_beat(job), name="claim-heart")
+    try:
+        yield
+    finally:
+        heart.cancel()
+        await asyncio.wait((heart,))
+        if not heart.cancelled() and (error := heart.exception()) is not None:
+            # The claim has expired then, and every later commit has seen it.
+            log.error("claim_not_kept", exc_info=error)
 
 
-_CANCELLED: Final = routing.GiveUp(
+async def _beat(job: Job) -> None:
+    """Renew the lease until cancelled; a lost one shows at the next commit."""
+    deps, held = job.deps, job.held
+    while True:
+        await deps.clock.sleep(deps.limits.heartbeat_s)
+        until = deps.clock.now() + timedelta(seconds=deps.limits.lease_s)
+        try:
+            await deps.store.run(lambda work, until=until: work.renew(held, until))
+        except TransientFault as fault:
+            log.warning(
+                "lease_not_renewed",
+                completion_id=held.completion_id,
+                detail=fault.detail,
+            )
+
+
+_CANCELLED: Final = GiveUp(
     Code.CANCELLED, "the caller cancelled the completion", retryable=False
+)
+_LATE: Final = GiveUp(
+    Code.DEADLINE,
+    "the vendor had not finished at the deadline: allow more time",
+    retryable=True,
 )

@@ -1,0 +1,79 @@
+"""One completion at work in this process, and who listens to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager
+from typing import Final
+
+from ai_broker.domain.answer import Delta
+from contracts.frames import Failed, Finished
+
+DELTAS_KEPT_MAX: Final = 20_000
+
+End = Finished | Failed
+
+
+class Running:
+    """One completion at work; its deltas are kept for those who join late."""
+
+    def __init__(self) -> None:
+        self._deltas: list[Delta] = []
+        self._changed = asyncio.Event()
+        self._over = False
+        self._abort: Callable[[], object] | None = None
+        self.end: End | None = None
+        """How it ended; None while it runs, or when the claim was lost."""
+        self.cancelled = False
+        self.delivered = False
+        """Whether any content has reached a caller."""
+
+    def publish(self, delta: Delta) -> None:
+        """Keep a delta; past the bound, those who join get the end alone."""
+        if len(self._deltas) < DELTAS_KEPT_MAX:
+            self._deltas.append(delta)
+            self._wake()
+
+    def forget(self) -> None:
+        """Drop the deltas of a failed attempt that nobody has seen."""
+        self._deltas.clear()
+
+    def finish(self, end: End | None) -> None:
+        """End it; once."""
+        if not self._over:
+            self.end = end
+            self._over = True
+            self._wake()
+
+    async def follow(self, *, deltas: bool) -> AsyncIterator[Delta]:
+        """Yield the deltas from the first one to the end."""
+        seen = 0
+        while True:
+            changed = self._changed
+            while deltas and seen < len(self._deltas):
+                self.delivered = True
+                yield self._deltas[seen]
+                seen += 1
+            if self._over:
+                return
+            await changed.wait()
+
+    def cancel(self) -> None:
+        """Abort what is being waited for; idempotent."""
+        self.cancelled = True
+        if self._abort is not None:
+            self._abort()
+
+    @contextmanager
+    def abortable(self, abort: Callable[[], object]) -> Generator[None]:
+        """Let ``cancel`` call ``abort`` meanwhile."""
+        self._abort = abort
+        try:
+            if self.cancelled:
+                abort()
+            yield
+        finally:
+            self._abort = None
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
