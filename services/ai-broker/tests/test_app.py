@@ -21,6 +21,7 @@ from contracts.completions import ChatTurn, CompletionRequest, Role, TextPart
 from contracts.embeddings import EmbeddingRequest
 from contracts.frames import VectorsDelta
 from contracts.models import ListModels, ModelPage
+from contracts.problems import Code
 from contracts.subjects import Verb
 from contracts.usage import UsageBatch
 from determinism import SeededIds, SystemClock
@@ -130,6 +131,28 @@ async def test_vectors_come_through_every_layer_and_are_on_the_ledger(
         (row,) = (await reply.json())["rows"]
     assert row["client_request_id"] == record.attempt_id
     assert row["input_tokens"] == record.usage.input_tokens == record.usage.total
+    await wired.close()
+
+
+async def test_a_model_for_vectors_holds_no_conversation(
+    database: Database, sandbox: aiohttp.ClientSession, sandbox_process: str
+) -> None:
+    """The catalogue knows it: refused by name, and nothing is dispatched."""
+    wired = composed(database, sandbox_process)
+    sink = Sink()
+    request = CompletionRequest(
+        completion_id="step_1:0",
+        tenant="acme",
+        model="sandbox-openai/sandbox-embedding-small",
+        turns=(ChatTurn(role=Role.USER, parts=(TextPart(text="Hello there"),)),),
+        deadline=SystemClock().now() + timedelta(seconds=30),
+    )
+    delivery = Delivery("svc.ai-broker.stable.complete.acme", "m-1", "acme")
+    await frames_of(wired.runnable.subscriptions).answer(request, delivery, sink)
+    assert sink.code is Code.INVALID
+    assert "sandbox-embedding-small" in sink.failed.error.problem.detail
+    async with sandbox.get("/sandbox/ledger") as reply:
+        assert (await reply.json())["rows"] == []
     await wired.close()
 
 
