@@ -132,6 +132,30 @@ async def test_thinking_and_its_seal_come_back(clients: Clients) -> None:
     assert second.stop_reason in {"tool_use", "end_turn"}
 
 
+@pytest.mark.parametrize(
+    ("thinking", "shown"),
+    [
+        ({"type": "adaptive"}, True),
+        ({"type": "enabled", "budget_tokens": 1024, "display": "omitted"}, False),
+        ({"type": "disabled"}, None),
+    ],
+    ids=["adaptive", "omitted", "disabled"],
+)
+async def test_every_way_of_thinking_reaches_anthropic(
+    clients: Clients, thinking: Any, *, shown: bool | None
+) -> None:
+    """Shown, hidden behind its seal, or not at all."""
+    answer = clients.messages.create(
+        model=ANTHROPIC_MODEL,
+        max_tokens=3000,
+        thinking=thinking,
+        messages=[{"role": "user", "content": 'say "hello"'}],
+    )
+    thoughts = [x for x in answer.content if x.type == "thinking"]
+    assert [bool(x.thinking) for x in thoughts] == ([] if shown is None else [shown])
+    assert all(x.signature for x in thoughts)
+
+
 async def test_signed_thinking_survives_openais_door(clients: Clients) -> None:
     """Asked for by Anthropic's door, given back by OpenAI's, and still accepted."""
     function = {"name": "calculator", "parameters": SCHEMA}

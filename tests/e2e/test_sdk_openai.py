@@ -243,6 +243,31 @@ async def test_what_a_vendor_cannot_do_is_refused_or_left_out(clients: Clients) 
     asked: dict[str, Any] = {"model": VENDORS[1], "messages": HELLO, "seed": 7}
     with pytest.raises(openai.BadRequestError, match="seed"):
         clients.chat.create(**asked)
+    raw = clients.chat.with_raw_response.create(
+        **asked, extra_headers={"x-de-drop-unsupported": "true"}
+    )
+    assert raw.headers["x-de-dropped"] == "sampling.seed"
+    assert raw.parse().choices[0].message.content == "[sandbox] hello world"
+
+
+async def test_an_equal_question_may_be_answered_from_the_cache(
+    clients: Clients, platform: Platform
+) -> None:
+    """Only when asked for; the header says so, and the vendor is asked once."""
+    after = await platform.vendor.mark()
+    question = [{"role": "user", "content": 'say "kept for an hour"'}]
+    asked: dict[str, Any] = {"model": OPENAI_MODEL, "messages": question}
+    opted_in: dict[str, Any] = asked | {"extra_headers": {"x-de-cache-ttl": "3600"}}
+    first, second, third = (
+        clients.chat.with_raw_response.create(**each)
+        for each in (opted_in, opted_in, asked)
+    )
+    assert "x-de-cache" not in first.headers
+    assert second.headers["x-de-cache"] == "hit"
+    assert "x-de-cache" not in third.headers
+    texts = {x.parse().choices[0].message.content for x in (first, second, third)}
+    assert texts == {"[sandbox] kept for an hour"}
+    assert len(await platform.vendor.rows(after)) == 2
 
 
 async def test_a_cut_vendor_is_an_error_and_never_an_end(

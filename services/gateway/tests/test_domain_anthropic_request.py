@@ -227,7 +227,6 @@ def test_thinking_with_a_budget_has_a_canonical_form() -> None:
     "thinking",
     [
         {"type": "adaptive"},
-        {"type": "disabled"},
         {"type": "between_tools"},
         {"type": "adaptive", "display": "omitted"},
         {"type": "enabled", "budget_tokens": 1024, "display": "summarized"},
@@ -238,6 +237,15 @@ def test_other_thinking_goes_on_as_it_is(thinking: Any) -> None:
     request = read(thinking=thinking)
     assert request.extra == {"thinking": thinking}
     assert request.reasoning is None
+
+
+def test_no_thinking_has_a_canonical_form_too() -> None:
+    """So every vendor can be told; beside an effort it goes on as it is."""
+    off = {"type": "disabled"}
+    assert read(thinking=off).reasoning == ReasoningBudget(effort="none")
+    request = read(thinking=off, output_config={"effort": "low"})
+    assert request.reasoning == ReasoningBudget(effort="low")
+    assert request.extra == {"thinking": off}
 
 
 def test_a_schema_arrives_in_either_place() -> None:

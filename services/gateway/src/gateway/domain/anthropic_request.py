@@ -39,6 +39,8 @@ ROLES: Final = {
 EXTRAS: Final = ("cache_control", "inference_geo", "speed")
 """Passed on as they are, to a vendor that has a place for them."""
 REFUSED: Final = {"thread": "no conversation is held here: send all of it"}
+OFF: Final = "none"
+"""The canonical effort of a model that shall not think."""
 THINKING_MIN: Final = 1024
 
 
@@ -63,6 +65,7 @@ def _question(fields: Fields, asker: Asker) -> Question:
     tools = read_tools(fields, asker.tools_max)
     extra: JsonObject = {n: fields.json(n) for n in EXTRAS if fields.has(n)}
     effort, schema = _output(fields)
+    thinking = _thinking(fields, effort, extra)
     tokens_max = fields.whole("max_tokens", 1, TOKENS_MAX)
     request = CompletionRequest(
         completion_id=asker.completion_id,
@@ -77,7 +80,7 @@ def _question(fields: Fields, asker: Asker) -> Question:
         output_tokens_max=fields.need("max_tokens", tokens_max),
         stop=fields.texts("stop_sequences", STOPS_MAX),
         sampling=_sampling(fields),
-        reasoning=_reasoning(effort, _thinking(fields, extra)),
+        reasoning=thinking,
         service_tier=fields.text("service_tier"),
         extra=extra,
         drop_unsupported=asker.drop_unsupported,
@@ -129,11 +132,14 @@ def _output(fields: Fields) -> tuple[str | None, OutputSchema | None]:
     return effort, within(wanted, read_schema)
 
 
-def _thinking(fields: Fields, extra: JsonObject) -> int | None:
-    """Return the plain budget; anything else goes into ``extra``."""
+def _thinking(
+    fields: Fields, effort: str | None, extra: JsonObject
+) -> ReasoningBudget | None:
+    """Return what has a canonical form; anything else goes into ``extra``."""
+    plain = None if effort is None else ReasoningBudget(effort=effort)
     given = fields.json_object("thinking")
     if given is None:
-        return None
+        return plain
     thinking = Fields(given, fields.at("thinking"))
     kind = thinking.choice("type", "enabled", "adaptive", "disabled", "between_tools")
     budget = None
@@ -145,15 +151,11 @@ def _thinking(fields: Fields, extra: JsonObject) -> int | None:
         display = thinking.choice("display", "summarized", "omitted")
     thinking.end()
     if budget is not None and display is None:
-        return budget
+        return ReasoningBudget(effort=effort, tokens_max=budget)
+    if kind == "disabled" and effort is None:
+        return ReasoningBudget(effort=OFF)
     extra["thinking"] = given
-    return None
-
-
-def _reasoning(effort: str | None, budget: int | None) -> ReasoningBudget | None:
-    if effort is None and budget is None:
-        return None
-    return ReasoningBudget(effort=effort, tokens_max=budget)
+    return plain
 
 
 def _user(fields: Fields) -> str | None:

@@ -12,7 +12,8 @@ from contracts.message import JsonObject
 TEMPERATURE_MAX: Final = 1.0
 THINKING_TOKENS_MIN: Final = 1_024
 TIERS: Final = frozenset({"auto", "standard_only"})
-EXTRAS: Final = frozenset({"cache_control", "inference_geo", "speed"})
+EXTRAS: Final = frozenset({"cache_control", "inference_geo", "speed", "thinking"})
+"""``thinking`` is what the canonical budget cannot say: adaptive, how it is shown."""
 
 
 def body_of(request: CompletionRequest, candidate: Candidate, fit: Fit) -> JsonObject:
