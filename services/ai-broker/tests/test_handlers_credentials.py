@@ -9,6 +9,7 @@ from broker_world import DONE, GOOD, LIMITED, ScriptedVendor, World, play
 from sqlalchemy import select, update
 
 from ai_broker.adapters.tables import VENDOR_CREDENTIAL
+from ai_broker.domain.vendor import Failure, FailureKind
 from ai_broker.handlers import (
     Desk,
     deps_for,
@@ -89,6 +90,26 @@ def test_an_own_key_goes_before_the_platform_s() -> None:
         flags = [(each.vendor, each.own_key) for each in await world.ledger()]
         assert flags[0] == ("first", True)
         assert flags[-1] == ("second", False)
+
+    play(scene)
+
+
+def test_what_a_tenant_s_key_meets_is_that_tenant_s_alone() -> None:
+    """An exhausted account of one tenant closes the vendor to nobody else."""
+
+    async def scene(world: World) -> None:
+        desk = world.replica("a")
+        spent = Failure(FailureKind.REFUSED, "no money", 429, "insufficient_quota")
+        world.keyed[KEY] = ScriptedVendor(world.clock, [[spent]])
+        world.first.scripts = [[*GOOD, DONE]]
+        await put(desk, vendor="first")
+        for name in ("1", "2"):
+            refused = await world.ask(desk, completion_id=name)
+            assert refused.code is not Code.MODEL_UNKNOWN
+        assert len(world.keyed[KEY].attempts) == 1
+        other = await world.ask(desk, completion_id="3", tenant="globex")
+        assert other.text == "Good day"
+        assert len(world.first.attempts) == 1
 
     play(scene)
 
