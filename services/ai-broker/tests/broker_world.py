@@ -28,7 +28,7 @@ from ai_broker.domain.vendor import (
     VendorError,
     VendorEvent,
 )
-from ai_broker.handlers import Desk, complete, put_credential
+from ai_broker.handlers import Desk, complete, put_credential, tell
 from ai_broker.ports import AnswerCache, Deps, Limits
 from contracts.completions import (
     ChatTurn,
@@ -43,7 +43,7 @@ from contracts.frames import Failed, Finished, TextDelta, VectorsDelta
 from contracts.message import JsonObject
 from contracts.problems import Code
 from contracts.usage import TokenUsage, UsageBatch, UsageRecord
-from determinism import SeededIds
+from determinism import Bell, SeededIds
 from faults import PermanentFault
 from messaging.subscriptions import FrameBody
 from persistence.database import InlineDatabase
@@ -171,6 +171,7 @@ class World:
         self.woken: list[str] = []
         self.entries = tuple(entry(each, MODELS[each]) for each in ("first", "second"))
         self.alias = Alias.model_validate(["first/model-1", "second/model-2"])
+        self.settled = Bell()
 
     def replica(
         self,
@@ -190,7 +191,8 @@ class World:
             each: Endpoint(entry(each, model), "") for each, model in MODELS.items()
         }
         deps = Deps(
-            store=SqlStore(self.database, self.woken.extend, self.clock),
+            store=SqlStore(self.database, self.woken.extend, self.clock, self.settled),
+            settled=self.settled,
             vendors={"first": self.first, "second": self.second},
             menu=menu,
             clock=self.clock,
@@ -245,6 +247,8 @@ class World:
 
     async def ledger(self) -> list[UsageRecord]:
         """What the outbox owes to the ledger; each attempt must be there once."""
+        while await tell(self.replica("teller").deps):
+            pass
         bodies, attempts = await self.database.read(
             lambda conn: (
                 conn.scalars(select(SHARED.outbox.c.body)).all(),

@@ -30,7 +30,7 @@ from contracts.completions import (
 from contracts.frames import Failed
 from contracts.problems import Code, ErrorEnvelope, problem
 from contracts.usage import TokenUsage, UsageBatch
-from determinism import SystemClock
+from determinism import Bell, SystemClock
 from persistence.database import Database
 from persistence.migrations import differences
 
@@ -63,7 +63,7 @@ def open_attempt(number: int = 1) -> Attempt:
 
 def store_on(database: Database, woken: list[str]) -> SqlStore:
     """Give the broker's store on a database."""
-    return SqlStore(database, woken.extend, SystemClock())
+    return SqlStore(database, woken.extend, SystemClock(), Bell())
 
 
 async def test_migrations_build_what_the_tables_declare(database: Database) -> None:
@@ -176,11 +176,28 @@ async def test_only_abandoned_attempts_are_overdue(database: Database) -> None:
     assert not await store.read(lambda work: work.overdue(later, later, 10))
 
 
+async def test_records_are_told_once_and_none_is_forgotten(database: Database) -> None:
+    """Settled records wait for the ledger, are taken once, and outlive pruning."""
+    store = store_on(database, [])
+    opened = open_attempt()
+    await store.run(lambda work: work.add_completion(HELD))
+    await store.run(lambda work: work.add_attempt(opened))
+    assert await store.run(lambda work: work.take_untold(10)) == []
+    lost = attempts.give_up(opened, NOW)
+    await store.run(lambda work: work.save_attempt(lost))
+    late = NOW + timedelta(days=99)
+    assert await store.run(lambda work: work.prune(late, 10)) == 0
+    (told,) = await store.run(lambda work: work.take_untold(10))
+    assert told.model_copy(update={"trace": None}) == lost.record
+    assert await store.run(lambda work: work.take_untold(10)) == []
+    assert await store.run(lambda work: work.prune(late, 10)) == 1
+
+
 async def test_owed_messages_leave_after_the_commit(database: Database) -> None:
     """A committed record is in the outbox and announced; a failed one is neither."""
     woken: list[str] = []
     store = store_on(database, woken)
-    owed = attempts.owe_usage(attempts.give_up(open_attempt(), NOW))
+    (owed,) = attempts.owe_usage([attempts.give_up(open_attempt(), NOW).record])
 
     def breaks(work: Work) -> None:
         work.owe(owed)
@@ -194,7 +211,6 @@ async def test_owed_messages_leave_after_the_commit(database: Database) -> None:
     assert woken == [owed.message_id]
     (row,) = await database.read(lambda conn: conn.execute(select(SHARED.outbox)).all())
     assert row.address == "work.billing-meter.usage.acme"
-    assert row.task_key == "task_1"
     batch = UsageBatch.model_validate_json(row.body)
     assert batch.records[0].raw_usage == {"x": None, "y": [1, None]}
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from ai_broker.adapters.tables import SHARED
 from ai_broker.app import Composed, compose, read_guards
 from ai_broker.domain.guard.policy import Mode
+from ai_broker.handlers import tell
 from ai_broker.settings import Settings
 from contracts import subjects
 from contracts.completions import ChatTurn, CompletionRequest, Role, TextPart
@@ -85,10 +86,12 @@ async def test_the_service_answers_by_alias_and_owes_the_ledger(
         await frames_of(listens).answer(request, delivery, sink)
         assert sink.text
         assert sink.finished.completion.usage.total > 0
+    await tell(wired.deps)
     bodies = await database.read(
         lambda conn: conn.scalars(select(SHARED.outbox.c.body)).all()
     )
-    records = [UsageBatch.model_validate_json(each).records[0] for each in bodies]
+    (batch,) = (UsageBatch.model_validate_json(each) for each in bodies)
+    records = batch.records
     async with sandbox.get("/sandbox/ledger") as reply:
         rows = (await reply.json())["rows"]
     booked = {
@@ -123,6 +126,7 @@ async def test_vectors_come_through_every_layer_and_are_on_the_ledger(
     near, same, far = (struct.unpack("<1024f", each) for each in sink.vectors[:3])
     assert sink.vectors[:3] == sink.vectors[3:6]
     assert _likeness(near, same) > _likeness(near, far)
+    await tell(wired.deps)
     (body,) = await database.read(
         lambda conn: conn.scalars(select(SHARED.outbox.c.body)).all()
     )

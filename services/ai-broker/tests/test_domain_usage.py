@@ -22,7 +22,7 @@ from contracts.completions import (
     ToolCallPart,
 )
 from contracts.frames import TextDelta
-from contracts.usage import EndState, TokenUsage, UsageSource
+from contracts.usage import EndState, TokenUsage, UsageBatch, UsageSource
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -114,9 +114,35 @@ def test_an_attempt_is_settled_once_unless_it_was_unknown() -> None:
     corrected = attempts.settle(unknown, real, NOW)
     assert corrected is not None
     assert corrected.record.revision == 1
-    first, second = attempts.owe_usage(unknown), attempts.owe_usage(corrected)
+    (first,) = attempts.owe_usage([unknown.record])
+    (second,) = attempts.owe_usage([corrected.record])
     assert first.message_id != second.message_id
-    assert first.message_id == attempts.owe_usage(unknown).message_id
+    (again,) = attempts.owe_usage([unknown.record])
+    assert first.message_id == again.message_id
+
+
+def test_records_travel_with_their_tenants_own() -> None:
+    """A batch never holds two tenants' records, and every record is in one."""
+    records = [
+        attempts.dispatch(
+            ask("hi", tenant=tenant),
+            Candidate("v", "m"),
+            attempt_id=f"attempt_{number}",
+            number=1,
+            assumed=TokenUsage(),
+            now=NOW,
+        )
+        for number, tenant in enumerate(("acme", "globex", "acme"))
+    ]
+    owed = attempts.owe_usage(records)
+    batches = [UsageBatch.model_validate(each.message.model_dump()) for each in owed]
+    assert [
+        (batch.tenant, [each.attempt_id for each in batch.records]) for batch in batches
+    ] == [("acme", ["attempt_0", "attempt_2"]), ("globex", ["attempt_1"])]
+    assert [str(each.address) for each in owed] == [
+        "work.billing-meter.usage.acme",
+        "work.billing-meter.usage.globex",
+    ]
 
 
 def test_a_repeat_with_its_own_deadline_is_the_same_question() -> None:

@@ -7,7 +7,7 @@ from broker_world import DONE, GOOD, LIMITED, USAGE, World, play
 
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.vendor import Declined, Done, Started, Text
-from ai_broker.handlers import prune
+from ai_broker.handlers import prune, tell
 from ai_broker.ports import Limits
 from contracts.completions import CompletionRequest, FinishReason
 from contracts.frames import Opened, TextDelta
@@ -167,6 +167,7 @@ def test_a_forgotten_answer_is_not_found() -> None:
         desk = world.replica("a", Limits(keep_s=100))
         await world.ask(desk, completion_id="one", cache_ttl_s=86_400)
         await world.clock.sleep(101)
+        await tell(desk.deps)
         assert await prune(desk.deps) == 1
         deadline = world.clock.now() + timedelta(seconds=60)
         sink = await world.ask(

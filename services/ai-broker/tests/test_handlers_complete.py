@@ -7,7 +7,7 @@ from datetime import timedelta
 from broker_world import DONE, GOOD, SEEN, USAGE, Sink, World, play
 
 from ai_broker.domain.vendor import Started, Text
-from ai_broker.handlers import Desk, prune, sweep
+from ai_broker.handlers import Desk, prune, sweep, tell
 from ai_broker.ports import Limits
 from contracts.frames import Finished, Opened, TextDelta
 from contracts.problems import Code
@@ -124,7 +124,10 @@ def test_a_late_owner_corrects_its_attempt_and_keeps_out_of_the_answer() -> None
 
         async def impatient() -> Sink:
             await world.clock.sleep(5)
-            return await world.ask(world.replica("b"))
+            desk = world.replica("b")
+            answered = await world.ask(desk)
+            await tell(desk.deps)
+            return answered
 
         late, taken = await asyncio.gather(world.ask(frozen), impatient())
         assert late.finished.completion == taken.finished.completion
@@ -222,6 +225,8 @@ def test_old_answers_are_forgotten() -> None:
         await world.clock.sleep(3_000)
         await world.ask(desk, completion_id="recent")
         await world.clock.sleep(700)
+        assert await prune(desk.deps) == 0, "the ledger was not told"
+        await tell(desk.deps)
         assert await prune(desk.deps) == 1
         assert await prune(desk.deps) == 0
         again = {"deadline": world.clock.now() + timedelta(seconds=60)}

@@ -133,6 +133,8 @@ class UsageRecord(Message):
     """The vendor's usage object, untouched."""
     quality: QualitySignals | None = None
     """What can be said of a completed attempt's answer; never part of its price."""
+    trace: str | None = None
+    """W3C ``traceparent`` of the call, since a batch has many."""
     started_at: Instant
     """When the attempt was dispatched."""
     occurred_at: Instant

@@ -40,11 +40,12 @@ from ai_broker.handlers import (
     prune_forever,
     rewrap_forever,
     sweep_forever,
+    tell_forever,
 )
 from ai_broker.ports import Aside, Deps, EmbeddingVendor, Limits, Vendor, here
 from ai_broker.settings import Settings
 from contracts.subjects import Service
-from determinism import Clock, IdSource, SystemClock, SystemIds
+from determinism import Bell, Clock, IdSource, SystemClock, SystemIds
 from messaging.burial import StoreSink
 from messaging.bus import Bus
 from messaging.housekeeping import dispatcher, housekeeping
@@ -107,8 +108,10 @@ def compose(
     keyring, credentials = open_keyring(settings, ids), SqlCredentials(database)
     keyable = addresses(catalogue, settings.vendor_environment, settings.sandbox_url)
     pool = VendorPool(_maker(settings))
+    settled = Bell()
     deps = Deps(
-        store=SqlStore(database, relay.wake, clock),
+        store=SqlStore(database, relay.wake, clock, settled),
+        settled=settled,
         vendors=named,
         menu=Menu(entries, catalogue.aliases, tenants_of(catalogue)),
         clock=clock,
@@ -126,7 +129,7 @@ def compose(
     desk = Desk(deps)
     own = subscriptions(desk)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
-    forever = (sweep_forever, prune_forever, rewrap_forever)
+    forever = (tell_forever, sweep_forever, prune_forever, rewrap_forever)
     loops = (relay.run, desk.drains.run, *(partial(each, deps) for each in forever))
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)

@@ -16,7 +16,7 @@ from contracts.completions import Completion, CompletionRequest
 from contracts.message import JsonObject
 from contracts.owed import Owed
 from contracts.usage import UsageRecord
-from determinism import Clock, IdSource
+from determinism import Bell, Clock, IdSource
 
 T = TypeVar("T")
 
@@ -49,7 +49,11 @@ class Work(Protocol):
         ...
 
     def save_attempt(self, attempt: Attempt) -> None:
-        """Save a settled attempt."""
+        """Save a settled attempt, whose record the ledger has not been told."""
+        ...
+
+    def take_untold(self, limit: int) -> Sequence[UsageRecord]:
+        """Return records that the ledger was not told, and count them as told."""
         ...
 
     def overdue(self, before: datetime, now: datetime, limit: int) -> Sequence[Attempt]:
@@ -267,6 +271,10 @@ class Limits:
     """How often keys sealed under an older KEK are looked for."""
     keep_s: float = 30 * 86_400.0
     """How long an answer can be asked for again, after its end."""
+    gather_s: float = 0.05
+    """How long records gather before they go to the ledger together."""
+    look_s: float = 5.0
+    """How often records are looked for that another replica settled."""
     commit_tries: int = 6
     """How often an answer that was paid for is offered to the store."""
 
@@ -295,6 +303,8 @@ class Deps:
     """Those keys, sealed."""
     sealer: Sealer
     """What seals and opens them."""
+    settled: Bell
+    """Rings when an attempt was settled in this process."""
     keyable: frozenset[str] = frozenset()
     """The vendors that a tenant may put a key of its own for."""
     limits: Limits = field(default_factory=Limits)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, and_, delete, exists, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_, update
 
 import telemetry
 from ai_broker.adapters.answer_cache import keep_answer
@@ -18,6 +18,7 @@ from ai_broker.adapters.tables import (
     attempt_values,
     completion_values,
     held_of,
+    untold_of,
 )
 from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.catalogue import Candidate
@@ -25,13 +26,16 @@ from ai_broker.domain.completion import Held, State
 from ai_broker.ports import Work
 from contracts.completions import Completion, CompletionRequest
 from contracts.owed import Owed
-from determinism import Clock
+from contracts.usage import UsageRecord
+from determinism import Bell, Clock
 from persistence.database import Database
 from persistence.delivery import outbox_rows
 from persistence.outbox import Outbox
 from persistence.tables import dialect_of, insert_into
 
 T = TypeVar("T")
+
+TRACE: Final = "traceparent"
 
 Wake = Callable[[Sequence[str]], None]
 
@@ -44,27 +48,33 @@ class SqlStore:
         database: Where the tables are.
         wake: Told the ids of owed messages once they are committed.
         clock: Dates owed messages.
+        settled: Rung once a settled attempt is committed.
     """
 
-    def __init__(self, database: Database, wake: Wake, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, wake: Wake, clock: Clock, settled: Bell
+    ) -> None:
         self._database = database
         self._wake = wake
         self._clock = clock
+        self._settled = settled
 
     async def run(self, transaction: Callable[[Work], T]) -> T:
         """Run a closure in one transaction, then let its messages leave."""
         now, trace = self._clock.now(), telemetry.carrier()
 
-        def closure(conn: Connection) -> tuple[T, list[str]]:
-            work = SqlWork(conn)
+        def closure(conn: Connection) -> tuple[T, SqlWork]:
+            work = SqlWork(conn, trace=trace.get(TRACE))
             result = transaction(work)
             if work.owed:
                 Outbox(conn, SHARED).add(outbox_rows(work.owed, trace), now)
-            return result, [each.message_id for each in work.owed]
+            return result, work
 
-        result, message_ids = await self._database.run(closure)
-        if message_ids:
-            self._wake(message_ids)
+        result, work = await self._database.run(closure)
+        if work.owed:
+            self._wake([each.message_id for each in work.owed])
+        if work.has_settled:
+            self._settled.ring()
         return result
 
     async def read(self, query: Callable[[Work], T]) -> T:
@@ -75,10 +85,14 @@ class SqlStore:
 class SqlWork:
     """The broker's state inside one transaction."""
 
-    def __init__(self, conn: Connection, *, lock: bool = True) -> None:
+    def __init__(
+        self, conn: Connection, *, lock: bool = True, trace: str | None = None
+    ) -> None:
         self._conn = conn
         self._lock = lock
+        self._trace = trace
         self.owed: list[Owed] = []
+        self.has_settled = False
 
     def completion(self, tenant: str, completion_id: str) -> Held | None:
         """Return the completion, locked until the transaction ends."""
@@ -136,12 +150,27 @@ class SqlWork:
         self._conn.execute(ATTEMPT.insert(), attempt_values(attempt))
 
     def save_attempt(self, attempt: Attempt) -> None:
-        """Save a settled attempt."""
+        """Save a settled attempt, whose record the ledger has not been told."""
         self._conn.execute(
             update(ATTEMPT)
             .where(ATTEMPT.c.attempt_id == attempt.record.attempt_id)
-            .values(attempt_values(attempt))
+            .values(attempt_values(attempt) | {"trace": self._trace})
         )
+        self.has_settled = True
+
+    def take_untold(self, limit: int) -> Sequence[UsageRecord]:
+        """Return records that the ledger was not told, and count them as told."""
+        rows = self._conn.execute(
+            select(ATTEMPT.c.attempt_id, ATTEMPT.c.record, ATTEMPT.c.trace)
+            .where(~ATTEMPT.c.is_told)
+            .order_by(ATTEMPT.c.tenant, ATTEMPT.c.attempt_id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        if rows:
+            told = ATTEMPT.c.attempt_id.in_([row.attempt_id for row in rows])
+            self._conn.execute(update(ATTEMPT).where(told).values(is_told=True))
+        return [untold_of(row.record, row.trace) for row in rows]
 
     def overdue(self, before: datetime, now: datetime, limit: int) -> Sequence[Attempt]:
         """Return open attempts with a deadline before then that nobody holds."""
@@ -172,7 +201,7 @@ class SqlWork:
             select(COMPLETION.c.tenant, COMPLETION.c.completion_id)
             .where(
                 COMPLETION.c.until < before,
-                ~exists().where(same, ATTEMPT.c.state == OPEN),
+                ~exists().where(same, or_(ATTEMPT.c.state == OPEN, ~ATTEMPT.c.is_told)),
             )
             .order_by(COMPLETION.c.until)
             .limit(limit)

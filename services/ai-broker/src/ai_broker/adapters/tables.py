@@ -3,7 +3,17 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Column, Index, LargeBinary, MetaData, Row, Table
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    text,
+    true,
+)
 from sqlmodel import Field, SQLModel
 
 from ai_broker.domain.attempt import Attempt
@@ -55,6 +65,13 @@ class AttemptRow(BrokerTable, table=True):
         ),
         Index("ix_attempt_state_deadline", "state", "deadline"),
         Index("ix_attempt_occurred_at", "occurred_at"),
+        Index(
+            "ix_attempt_untold",
+            "tenant",
+            "attempt_id",
+            sqlite_where=text("NOT is_told"),
+            postgresql_where=text("NOT is_told"),
+        ),
     )
 
     attempt_id: str = Field(primary_key=True)
@@ -70,6 +87,11 @@ class AttemptRow(BrokerTable, table=True):
     deadline: datetime = Field(sa_column=Column(Instant, nullable=False))
     occurred_at: datetime = Field(sa_column=Column(Instant, nullable=False))
     record: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    is_told: bool = Field(
+        sa_column=Column(Boolean, nullable=False, server_default=true())
+    )
+    """False while a settled record has not been owed to the ledger."""
+    trace: str | None = None
 
 
 class CachedAnswerRow(BrokerTable, table=True):
@@ -160,6 +182,7 @@ def attempt_values(attempt: Attempt) -> dict[str, object]:
         "deadline": attempt.deadline,
         "occurred_at": record.occurred_at,
         "record": record.encode(),
+        "is_told": not attempt.settled,
     }
 
 
@@ -171,3 +194,9 @@ def attempt_of(row: Row[Any]) -> Attempt:
         deadline=row.deadline,
         settled=row.state != OPEN,
     )
+
+
+def untold_of(record: bytes, trace: str | None) -> UsageRecord:
+    """Return the record for the ledger, with the trace of its call."""
+    found = UsageRecord.model_validate_json(record)
+    return found.model_copy(update={"trace": trace})

@@ -10,6 +10,7 @@ must be assumed if nothing is ever heard. So whoever finds a dead owner's attemp
 can record it without knowing the request.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -34,7 +35,7 @@ class Attempt:
     deadline: datetime
     """When the call is given up."""
     settled: bool = False
-    """Whether a record was owed."""
+    """Whether its record is final, or taken for final, and goes to the ledger."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,21 @@ def give_up(attempt: Attempt, now: datetime) -> Attempt:
     return replace(attempt, record=record, settled=True)
 
 
-def owe_usage(attempt: Attempt) -> Owed:
-    """Return the message that brings the attempt's record to the ledger."""
-    record = attempt.record
-    batch_id = derived_id("usage", record.attempt_id, str(record.revision))
+def owe_usage(records: Sequence[UsageRecord]) -> list[Owed]:
+    """Return the messages that bring records to the ledger, one for each tenant."""
+    by_tenant: dict[str, list[UsageRecord]] = {}
+    for record in records:
+        by_tenant.setdefault(record.tenant, []).append(record)
+    return [_batch(tenant, mine) for tenant, mine in by_tenant.items()]
+
+
+def _batch(tenant: str, records: Sequence[UsageRecord]) -> Owed:
+    keys = (f"{each.attempt_id}.{each.revision}" for each in records)
+    batch_id = derived_id("usage", *keys)
     return Owed(
-        address=subjects.USAGE.to(record.tenant),
-        message=UsageBatch(batch_id=batch_id, tenant=record.tenant, records=(record,)),
+        address=subjects.USAGE.to(tenant),
+        message=UsageBatch(batch_id=batch_id, tenant=tenant, records=tuple(records)),
         message_id=batch_id,
-        task_id=record.task_id,
     )
 
 

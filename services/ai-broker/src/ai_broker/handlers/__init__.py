@@ -12,6 +12,7 @@ from ai_broker.handlers.credentials import (
 from ai_broker.handlers.desk import Desk
 from ai_broker.handlers.equip import deps_for
 from ai_broker.handlers.sweep import prune, prune_forever, sweep, sweep_forever
+from ai_broker.handlers.telling import tell, tell_forever
 
 __all__ = [
     "Desk",
@@ -27,4 +28,6 @@ __all__ = [
     "rewrap_forever",
     "sweep",
     "sweep_forever",
+    "tell",
+    "tell_forever",
 ]

@@ -232,7 +232,6 @@ async def commit(deps: Deps, transaction: Callable[[Work], T]) -> T:
 
 def _record(work: Work, settled: Attempt) -> None:
     work.save_attempt(settled)
-    work.owe(attempts.owe_usage(settled))
 
 
 def _summaries(work: Work, held: Held) -> tuple[AttemptSummary, ...]:

@@ -28,6 +28,7 @@ from contracts.usage import UsageBatch, UsageRecord
 from faults import PermanentFault
 from messaging.bus import Delivery
 from messaging.refusals import refuse
+from telemetry import names
 
 log = telemetry.get_logger()
 
@@ -182,6 +183,21 @@ def _letter(
 
 
 def _report(record: UsageRecord, verdict: Verdict) -> None:
+    """Count what became of a record, and show it in its call's own trace."""
+    headers = {"traceparent": record.trace} if record.trace else {}
+    with telemetry.consumer_span("meter usage", headers, _attributes(record)):
+        _count(record, verdict)
+
+
+def _attributes(record: UsageRecord) -> telemetry.Attributes:
+    return {
+        names.DE_ATTEMPT: record.attempt_id,
+        names.DE_COMPLETION: record.completion_id,
+        names.GEN_AI_PROVIDER: record.vendor,
+    }
+
+
+def _count(record: UsageRecord, verdict: Verdict) -> None:
     match verdict:
         case Post(postings):
             line = postings[-1].line
