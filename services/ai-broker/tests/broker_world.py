@@ -169,6 +169,7 @@ class World:
         self.keks = [bytes(32)]
         self.pool = VendorPool(lambda endpoint: self.keyed[endpoint.key])
         self.woken: list[str] = []
+        self.prices: Rates | None = None
         self.entries = tuple(entry(each, MODELS[each]) for each in ("first", "second"))
         self.alias = Alias.model_validate(["first/model-1", "second/model-2"])
         self.settled = Bell()
@@ -204,6 +205,7 @@ class World:
             sealer=sealer,
             keyable=frozenset(keyable),
             limits=limits or Limits(),
+            prices=self.prices,
         )
         return Desk(deps)
 
@@ -245,6 +247,12 @@ class World:
         asked = {"tenant": "acme", "vendor": vendor, "key": key}
         await put_credential(PutCredential.model_validate(asked), desk.deps)
 
+    async def owed(self) -> list[bytes]:
+        """What waits to leave for the ledger."""
+        return await self.database.read(
+            lambda conn: list(conn.scalars(select(SHARED.outbox.c.body)).all())
+        )
+
     async def ledger(self) -> list[UsageRecord]:
         """What the outbox owes to the ledger; each attempt must be there once."""
         while await tell(self.replica("teller").deps):
@@ -262,6 +270,34 @@ class World:
         keys = {(each.attempt_id, each.revision) for each in records}
         assert len(keys) == len(records)
         return sorted(records, key=lambda each: (each.attempt_number, each.revision))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """So many pico-USD a token, by vendor."""
+
+    by_vendor: dict[str, int]
+
+    def known(self, record: UsageRecord) -> int | None:
+        rate = self.by_vendor.get(record.vendor)
+        return None if rate is None else rate * record.usage.total
+
+
+def hedged(world: World, **caps: object) -> Desk:
+    """Give a replica that hedges after a second, at any price that is not doubled."""
+    hedge = {"after_ms": 1000, **(caps or {"cost_ratio_max": 2.0})}
+    models = ["first/model-1", "second/model-2"]
+    world.alias = Alias.model_validate({"models": models, "hedge": hedge})
+    world.prices = world.prices or Rates({"first": 10, "second": 15})
+    return world.replica("a")
+
+
+def aborting(world: World, abort: str) -> None:
+    """Let both vendors treat hung-up calls like this."""
+    world.entries = (
+        entry("first", "model-1", abort=abort),
+        entry("second", "model-2", abort=abort),
+    )
 
 
 def play(scene: Callable[[World], Awaitable[None]], limit_s: float = 600) -> None:

@@ -109,14 +109,25 @@ def test_every_move_is_allowed(
         ((Outlook(ready_in_s=0.5), Outlook()), Call(0, 0.5)),
         ((Outlook(ready_in_s=5), Outlook()), Call(1, 0.0)),
         ((Outlook(spent_for_s=600), Outlook(ready_in_s=5)), Call(1, 5)),
-        ((Outlook(first_token_s=200), Outlook(ready_in_s=2)), Call(1, 2)),
+        ((Outlook(first_token_s=200), Outlook(ready_in_s=2)), Call(0, 0)),
     ],
 )
 def test_what_is_known_of_a_candidate_counts(
     outlooks: tuple[Outlook, Outlook], call: Call
 ) -> None:
-    """Breakers before all, then paces; what cannot finish in time is not begun."""
+    """Breakers before all, then paces; a slow candidate may still be the first."""
     assert next_move(TWO, outlooks, (), NOW, MINUTE, delivered=False) == call
+
+
+def test_a_retry_that_cannot_end_in_time_is_not_begun() -> None:
+    """After a failure the time left must be enough for a first token at least."""
+    slow = (Outlook(first_token_s=200), Outlook(first_token_s=10))
+    failed = [tried(0, Again(0.0))]
+    assert next_move(TWO, slow, failed, NOW, MINUTE, delivered=False) == Call(1, 0)
+    late = NOW + timedelta(seconds=4)
+    move = next_move(TWO, slow, failed, NOW, late, delivered=False)
+    assert isinstance(move, GiveUp)
+    assert move.retryable
 
 
 _OUTLOOKS = st.builds(

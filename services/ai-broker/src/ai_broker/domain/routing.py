@@ -9,8 +9,8 @@ another model, a long one does not.
 
 A candidate whose breaker refuses is passed over while any other could still answer
 in time. When all refuse, the one that is due first is waited for, if the deadline
-allows; else the caller is told when to come back. A call that could not plausibly
-finish is not begun.
+allows; else the caller is told when to come back. After a failure, a call that could
+not plausibly finish is not begun.
 """
 
 import math
@@ -120,7 +120,9 @@ def next_move(
     if len(tried) < CALLS_MAX:
         left_s = (deadline - now).total_seconds()
         for refused in (False, True):
-            call = _first_ready(waits, outlooks, left_s, refused=refused)
+            call = _first_ready(
+                waits, outlooks, left_s, refused=refused, is_retry=bool(tried)
+            )
             if call is not None:
                 return call
     return _give_up(waits, outlooks, tried)
@@ -234,6 +236,7 @@ def _first_ready(
     left_s: float,
     *,
     refused: bool,
+    is_retry: bool,
 ) -> Call | None:
     """Return the call that is best among those whose breakers (do not) refuse."""
     best: Call | None = None
@@ -243,8 +246,9 @@ def _first_ready(
         if (refused_for_s is not None) is not refused:
             continue
         delay_s = max(wait_s, refused_for_s or 0.0)
-        # Half of a decaying peak: a rough least, so that hope is not given up early.
-        least_s = outlooks[place].first_token_s / 2
+        # Half of a decaying peak: a rough least, so that hope is not given up early;
+        # and the first call is the caller's own to risk.
+        least_s = outlooks[place].first_token_s / 2 if is_retry else 0.0
         value = delay_s + place * STEP_DOWN_S
         if delay_s + least_s < left_s and value < best_value:
             best, best_value = Call(place, _rounded(delay_s)), value
