@@ -203,6 +203,7 @@ async def test_no_line_and_no_span_quotes_anybody(
     logs, spans = written.lines(), written.spans()
     assert '"event":"attempt_ended"' in logs
     assert f"chat {mode}" in spans
+    assert '"server.address"' in spans
     for secret in (PROMPT, ANSWER, KEY):
         assert secret not in logs
         assert secret not in spans

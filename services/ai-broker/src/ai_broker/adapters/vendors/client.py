@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
+from urllib.parse import urlsplit
 
+import telemetry
 from ai_broker.adapters.vendors import failures
 from ai_broker.adapters.vendors.dialect import DIALECTS
 from ai_broker.adapters.vendors.fields import NotTheProtocol
@@ -15,6 +17,7 @@ from ai_broker.domain.catalogue import Candidate, Endpoint, quirks_of
 from ai_broker.domain.vendor import Prepared, Started, VendorEvent
 from contracts.completions import CompletionRequest
 from contracts.message import JsonObject
+from telemetry import names
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 DRAIN_S: Final = 0.25
@@ -34,6 +37,7 @@ class VendorClient:
         self._name = endpoint.entry.name
         self._dialect = DIALECTS[endpoint.entry.protocol]
         self._transport = transport
+        self._host = urlsplit(endpoint.base_url).hostname or ""
         self._quirks = {
             each.name: quirks_of(self._entry, each.name) for each in self._entry.models
         }
@@ -52,6 +56,7 @@ class VendorClient:
         events = EventReader()
         stream = self._dialect.stream_of(self._name, self._entry.quirks)
         received = 0
+        telemetry.set_attributes({names.SERVER_ADDRESS: self._host})
         async with self._transport.call(body, attempt_id, timeout_s) as reply:
             request_id = reply.headers.get(self._dialect.request_id_header)
             yield Started(reply.status, request_id, reply.headers)
