@@ -153,6 +153,19 @@ def test_a_cut_feed_never_looks_ended(gateway: Gateway, feed: bytes, word: str) 
     assert word in result.stderr
 
 
+BUDGET = {
+    "budget": {
+        "scope": {"kind": "user", "id": "[/] ada"},
+        "period": "day",
+        "limit_usd": "5",
+    },
+    "limit_pico_usd": 5 * 10**12,
+    "spent_pico_usd": 10**12,
+    "held_pico_usd": 5 * 10**11,
+    "free_pico_usd": 35 * 10**11,
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "path", "page", "word"),
     [
@@ -172,6 +185,7 @@ def test_a_cut_feed_never_looks_ended(gateway: Gateway, feed: bytes, word: str) 
         ),
         (("ledger",), "/v1/ledger", {"lines": []}, "pico-USD"),
         (("trigger", "list"), "/v1/triggers", {"triggers": []}, "trigger"),
+        (("budget", "list"), "/v1/budgets", {"budgets": [BUDGET]}, "3.500000"),
     ],
 )
 def test_lists_are_shown_to_people_and_programs(

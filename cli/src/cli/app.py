@@ -2,7 +2,17 @@
 
 import typer
 
-from cli import deadletters, employees, events, health, ledger, tasks, trace, triggers
+from cli import (
+    budgets,
+    deadletters,
+    employees,
+    events,
+    health,
+    ledger,
+    tasks,
+    trace,
+    triggers,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +26,7 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(events.app, name="event")
 app.add_typer(employees.app, name="employee")
 app.add_typer(triggers.app, name="trigger")
+app.add_typer(budgets.app, name="budget")
 app.add_typer(deadletters.app, name="deadletter")
 app.command("health")(health.show_health)
 app.command("ledger")(ledger.show_ledger)

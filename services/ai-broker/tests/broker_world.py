@@ -29,6 +29,7 @@ from ai_broker.domain.vendor import (
     VendorEvent,
 )
 from ai_broker.handlers import Desk, complete, put_credential, tell
+from ai_broker.handlers.money import Money
 from ai_broker.ports import AnswerCache, Deps, Limits
 from contracts.completions import (
     ChatTurn,
@@ -75,8 +76,10 @@ class ScriptedVendor:
     attempts: list[str] = field(default_factory=list[str])
     always: Sequence[Act] | None = None
     """Played when no script is left."""
+    prepared: list[CompletionRequest] = field(default_factory=list[CompletionRequest])
 
     def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
+        self.prepared.append(request)
         if request.sampling.temperature is None:
             return Prepared({"model": candidate.model})
         if not request.drop_unsupported:
@@ -179,6 +182,7 @@ class World:
         name: str,
         limits: Limits | None = None,
         cache: AnswerCache | None = None,
+        money: Money | None = None,
     ) -> Desk:
         menu = Menu(
             self.entries,
@@ -192,7 +196,13 @@ class World:
             each: Endpoint(entry(each, model), "") for each, model in MODELS.items()
         }
         deps = Deps(
-            store=SqlStore(self.database, self.woken.extend, self.clock, self.settled),
+            store=SqlStore(
+                self.database,
+                self.woken.extend,
+                self.clock,
+                self.settled,
+                None if money is None else money.committed,
+            ),
             settled=self.settled,
             vendors={"first": self.first, "second": self.second},
             menu=menu,
@@ -207,7 +217,7 @@ class World:
             limits=limits or Limits(),
             prices=self.prices,
         )
-        return Desk(deps)
+        return Desk(deps, None if money is None else money.purse)
 
     def request(self, **changes: object) -> CompletionRequest:
         asked: dict[str, object] = {

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import pytest
@@ -18,26 +18,47 @@ from ai_broker.domain.guard.policy import Mode
 from ai_broker.handlers import tell
 from ai_broker.settings import Settings
 from contracts import subjects
+from contracts.budgets import LeaseReply
 from contracts.completions import ChatTurn, CompletionRequest, Role, TextPart
 from contracts.embeddings import EmbeddingRequest
 from contracts.frames import VectorsDelta
+from contracts.message import Message
 from contracts.models import ListModels, ModelPage
+from contracts.prices import PriceBook, UnitPrices
 from contracts.problems import Code
-from contracts.subjects import Verb
+from contracts.subjects import Address, Verb
 from contracts.usage import UsageBatch
 from determinism import SeededIds, SystemClock
 from messaging.bus import Bus, Delivery
 from messaging.subscriptions import Answer, AnswerInFrames, Hear, Subscription
 from persistence.database import Database
+from pricing import make_book
+from pricing.table import PARTS
+
+M = TypeVar("M", bound=Message)
+
+RATES = UnitPrices.model_validate(dict.fromkeys(PARTS, 1))
 
 
 class SilentBus:
-    """Sends nothing: these tests look at what is owed."""
+    """Sends nothing, and answers for a meter that knows of no limits."""
 
     instance = "broker-1"
 
     def on_reconnect(self, callback: object) -> None:
         return
+
+    async def request(
+        self, address: Address, request: Message, reply: type[M], *, timeout_s: float
+    ) -> M:
+        del address, request, timeout_s
+        answers: dict[type[Message], Message] = {
+            LeaseReply: LeaseReply(is_unlimited=True, limited_kinds=(), hard_kinds=()),
+            PriceBook: make_book("empty", (), RATES),
+        }
+        answer = answers[reply]
+        assert isinstance(answer, reply)
+        return answer
 
 
 def composed(database: Database, url: str) -> Composed:
@@ -179,8 +200,8 @@ async def test_models_and_cancels_have_their_subjects(
     listed = {each.id: each.vendor for each in page.models}
     assert listed["smart"] == listed["fast"] == "sandbox-openai"
     assert "openai/gpt-6.1-sol" not in listed
-    (hear,) = (each for each in listens if isinstance(each, Hear))
-    assert hear.subject == "svc.ai-broker.broker-1.cancel"
+    heard = {each.subject for each in listens if isinstance(each, Hear)}
+    assert heard == {"svc.ai-broker.broker-1.cancel", "svc.ai-broker.every.recall.*"}
 
 
 def test_the_guard_file_is_read_as_people_write_it(tmp_path: Path) -> None:

@@ -108,6 +108,14 @@ def _of_account(*, account: str) -> Labels:
     return {"account": _account(account)}
 
 
+def _of_why(*, reason: str) -> Labels:
+    return {"reason": _reason(reason)}
+
+
+def _of_state(*, state: str) -> Labels:
+    return {"state": _state(state)}
+
+
 def _of_kind(*, kind: str) -> Labels:
     return {"kind": _kind(kind)}
 
@@ -215,6 +223,12 @@ budget_refusals_total = Counter(
     "Leases refused for want of money, by the kind of scope.",
     _of_kind,
 )
+budget_denials_total = Counter(
+    "budget_denials_total", "Completions denied by ai-broker, by why.", _of_why
+)
+budget_slices_pico_usd = Gauge(
+    "budget_slices_pico_usd", "Pico-USD lent to this replica, by state.", _of_state
+)
 budget_pico_usd = Gauge(
     "budget_pico_usd",
     "Pico-USD of all budgets that are spent, held and free, by kind of scope.",
@@ -243,6 +257,7 @@ COUNTERS = (
     ledger_entries_total,
     ledger_pico_usd_total,
     budget_refusals_total,
+    budget_denials_total,
 )
 HISTOGRAMS = (
     http_request_duration_seconds,
@@ -259,6 +274,7 @@ GAUGES = (
     requests_in_flight,
     streams_open,
     budget_pico_usd,
+    budget_slices_pico_usd,
     cost_last_hour_pico_usd,
     ai_breaker_state,
 )

@@ -26,6 +26,7 @@ CounterName = Literal[
     "messages_resent_total",
     "events_received_total",
     "budget_refusals_total",
+    "budget_denials_total",
 ]
 HistogramName = Literal[
     "http_request_duration_seconds",
@@ -42,6 +43,7 @@ GaugeName = Literal[
     "requests_in_flight",
     "streams_open",
     "budget_pico_usd",
+    "budget_slices_pico_usd",
     "cost_last_hour_pico_usd",
     "ai_breaker_state",
 ]

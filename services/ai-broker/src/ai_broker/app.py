@@ -1,7 +1,7 @@
 """The composition root: names every adapter, opens, wires, closes."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,7 +14,9 @@ from ai_broker.adapters.answer_cache import SqlAnswerCache
 from ai_broker.adapters.credentials import SqlCredentials
 from ai_broker.adapters.key_files import find_key_files
 from ai_broker.adapters.keyring import Keyring, read_keks
+from ai_broker.adapters.meter import BusMeter
 from ai_broker.adapters.own_vendors import OwnVendors
+from ai_broker.adapters.slices import SqlSlices
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import SHARED
 from ai_broker.adapters.vendors.client import VendorClient
@@ -42,6 +44,7 @@ from ai_broker.handlers import (
     sweep_forever,
     tell_forever,
 )
+from ai_broker.handlers.money import Money
 from ai_broker.ports import Aside, Deps, EmbeddingVendor, Limits, Vendor, here
 from ai_broker.settings import Settings
 from contracts.subjects import Service
@@ -108,9 +111,10 @@ def compose(
     keyring, credentials = open_keyring(settings, ids), SqlCredentials(database)
     keyable = addresses(catalogue, settings.vendor_environment, settings.sandbox_url)
     pool = VendorPool(_maker(settings))
+    money = Money(BusMeter(bus, clock), SqlSlices(database), clock, ids, bus.instance)
     settled = Bell()
     deps = Deps(
-        store=SqlStore(database, relay.wake, clock, settled),
+        store=SqlStore(database, relay.wake, clock, settled, money.committed),
         settled=settled,
         vendors=named,
         menu=Menu(entries, catalogue.aliases, tenants_of(catalogue)),
@@ -126,14 +130,21 @@ def compose(
         guards=read_guards(settings.guard_file),
         aside=aside,
     )
-    desk = Desk(deps)
-    own = subscriptions(desk)
+    desk = Desk(deps, money.purse)
+    own = subscriptions(desk, money.returns)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
-    forever = (tell_forever, sweep_forever, prune_forever, rewrap_forever)
-    loops = (relay.run, desk.drains.run, *(partial(each, deps) for each in forever))
+    loops = _loops(deps, relay, desk, money)
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
     return Composed(runnable, deps, pool)
+
+
+def _loops(
+    deps: Deps, relay: Relay, desk: Desk, money: Money
+) -> tuple[Callable[[], Awaitable[None]], ...]:
+    forever = (tell_forever, sweep_forever, prune_forever, rewrap_forever)
+    own = (partial(each, deps) for each in forever)
+    return (relay.run, desk.drains.run, *money.loops, *own)
 
 
 def read_catalogue(path: Path) -> Catalogue:

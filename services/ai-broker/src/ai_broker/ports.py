@@ -6,15 +6,18 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from ai_broker.domain.attempt import Attempt
+from ai_broker.domain.budget import Lent, Profile
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate, Menu, VendorEntry
 from ai_broker.domain.completion import Held
 from ai_broker.domain.credential import Credential, Sealed
 from ai_broker.domain.guard.policy import GuardBook
 from ai_broker.domain.vendor import Prepared, VendorEvent
+from contracts.budgets import LeaseReply, LeaseRequest, LeaseReturn
 from contracts.completions import Completion, CompletionRequest
 from contracts.message import JsonObject
 from contracts.owed import Owed
+from contracts.prices import PriceBook
 from contracts.usage import UsageRecord
 from determinism import Bell, Clock, IdSource
 
@@ -70,6 +73,10 @@ class Work(Protocol):
         """Let equal questions of this tenant find an answer, until it is pruned."""
         ...
 
+    def lends(self, lease_id: str) -> bool:
+        """Tell whether a lease may be reserved under; it stays so until the commit."""
+        ...
+
     def owe(self, owed: Owed) -> None:
         """Owe a message; it leaves after the commit."""
         ...
@@ -105,6 +112,50 @@ class AnswerCache(Protocol):
             request: The question.
             since: The answer must not be older.
         """
+        ...
+
+
+class Slices(Protocol):
+    """What the meter lent to whom, as all replicas of the store know it."""
+
+    async def add(self, lent: Lent) -> None:
+        """Write a slice down, before it is asked for."""
+        ...
+
+    async def close(self, lease_id: str) -> Sequence[Attempt]:
+        """Let nothing be reserved under a lease any more; return its attempts."""
+        ...
+
+    async def due(self, instance: str, before: datetime, limit: int) -> Sequence[Lent]:
+        """Return closed slices of an instance, and anybody's that ended before."""
+        ...
+
+    async def forget(self, lease_id: str) -> None:
+        """Forget a slice that was returned for good, or never lent."""
+        ...
+
+    async def profile(self, tenant: str) -> Profile | None:
+        """Return what a tenant was last known to have limits on."""
+        ...
+
+    async def note(self, tenant: str, profile: Profile) -> None:
+        """Remember what a tenant has limits on."""
+        ...
+
+
+class Meter(Protocol):
+    """billing-meter; what it does not answer is a fault."""
+
+    async def lease(self, request: LeaseRequest) -> LeaseReply:
+        """Ask for a slice; the meter may wait until the request's deadline."""
+        ...
+
+    async def give_back(self, message: LeaseReturn) -> None:
+        """Return a slice."""
+        ...
+
+    async def prices(self) -> PriceBook:
+        """Return the price book in force."""
         ...
 
 

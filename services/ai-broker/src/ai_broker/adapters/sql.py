@@ -14,6 +14,7 @@ from ai_broker.adapters.tables import (
     COMPLETION,
     OPEN,
     SHARED,
+    SLICE,
     attempt_of,
     attempt_values,
     completion_values,
@@ -38,6 +39,7 @@ T = TypeVar("T")
 TRACE: Final = "traceparent"
 
 Wake = Callable[[Sequence[str]], None]
+Committed = Callable[[Sequence[Attempt]], None]
 
 
 class SqlStore:
@@ -49,15 +51,22 @@ class SqlStore:
         wake: Told the ids of owed messages once they are committed.
         clock: Dates owed messages.
         settled: Rung once a settled attempt is committed.
+        committed: Told which attempts a commit has opened or settled.
     """
 
     def __init__(
-        self, database: Database, wake: Wake, clock: Clock, settled: Bell
+        self,
+        database: Database,
+        wake: Wake,
+        clock: Clock,
+        settled: Bell,
+        committed: Committed | None = None,
     ) -> None:
         self._database = database
         self._wake = wake
         self._clock = clock
         self._settled = settled
+        self._committed = committed
 
     async def run(self, transaction: Callable[[Work], T]) -> T:
         """Run a closure in one transaction, then let its messages leave."""
@@ -75,6 +84,8 @@ class SqlStore:
             self._wake([each.message_id for each in work.owed])
         if work.has_settled:
             self._settled.ring()
+        if work.written and self._committed is not None:
+            self._committed(work.written)
         return result
 
     async def read(self, query: Callable[[Work], T]) -> T:
@@ -93,6 +104,7 @@ class SqlWork:
         self._trace = trace
         self.owed: list[Owed] = []
         self.has_settled = False
+        self.written: list[Attempt] = []
 
     def completion(self, tenant: str, completion_id: str) -> Held | None:
         """Return the completion, locked until the transaction ends."""
@@ -148,6 +160,7 @@ class SqlWork:
     def add_attempt(self, attempt: Attempt) -> None:
         """Insert an attempt about to be dispatched."""
         self._conn.execute(ATTEMPT.insert(), attempt_values(attempt))
+        self.written.append(attempt)
 
     def save_attempt(self, attempt: Attempt) -> None:
         """Save a settled attempt, whose record the ledger has not been told."""
@@ -156,6 +169,7 @@ class SqlWork:
             .where(ATTEMPT.c.attempt_id == attempt.record.attempt_id)
             .values(attempt_values(attempt) | {"trace": self._trace})
         )
+        self.written.append(attempt)
         self.has_settled = True
 
     def take_untold(self, limit: int) -> Sequence[UsageRecord]:
@@ -217,6 +231,12 @@ class SqlWork:
     ) -> None:
         """Let equal questions find an answer."""
         keep_answer(self._conn, request, answer, candidate)
+
+    def lends(self, lease_id: str) -> bool:
+        """Tell whether a lease may be reserved under; it stays so until the commit."""
+        query = select(SLICE.c.is_closed).where(SLICE.c.lease_id == lease_id)
+        # Shared: attempts of one lease do not wait for each other, its return does.
+        return self._conn.scalar(query.with_for_update(read=True)) is False
 
     def owe(self, owed: Owed) -> None:
         """Owe a message; it leaves after the commit."""

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Index,
@@ -72,6 +73,7 @@ class AttemptRow(BrokerTable, table=True):
             sqlite_where=text("NOT is_told"),
             postgresql_where=text("NOT is_told"),
         ),
+        Index("ix_attempt_lease_id", "lease_id"),
     )
 
     attempt_id: str = Field(primary_key=True)
@@ -92,6 +94,33 @@ class AttemptRow(BrokerTable, table=True):
     )
     """False while a settled record has not been owed to the ledger."""
     trace: str | None = None
+    lease_id: str | None = None
+    reserved_pico_usd: int = Field(
+        sa_column=Column(BigInteger, nullable=False, server_default="0")
+    )
+
+
+class SliceRow(BrokerTable, table=True):
+    """What the meter lent to a replica; written before it is asked for."""
+
+    __tablename__ = "budget_slice"  # pyright: ignore[reportAssignmentType] -- SQLModel
+    __table_args__ = (Index("ix_budget_slice_until", "until"),)
+
+    lease_id: str = Field(primary_key=True)
+    tenant: str
+    instance: str
+    until: datetime = Field(sa_column=Column(Instant, nullable=False))
+    is_closed: bool
+
+
+class ProfileRow(BrokerTable, table=True):
+    """Which kinds of scope a tenant has limits on, for when the meter is away."""
+
+    __tablename__ = "budget_profile"  # pyright: ignore[reportAssignmentType] -- SQLModel
+
+    tenant: str = Field(primary_key=True)
+    limited: str
+    hard: str
 
 
 class CachedAnswerRow(BrokerTable, table=True):
@@ -124,6 +153,8 @@ class VendorCredentialRow(BrokerTable, table=True):
 
 COMPLETION: Final[Table] = BrokerTable.metadata.tables["completion"]
 ATTEMPT: Final[Table] = BrokerTable.metadata.tables["attempt"]
+SLICE: Final[Table] = BrokerTable.metadata.tables["budget_slice"]
+PROFILE: Final[Table] = BrokerTable.metadata.tables["budget_profile"]
 CACHED_ANSWER: Final[Table] = BrokerTable.metadata.tables["cached_answer"]
 VENDOR_CREDENTIAL: Final[Table] = BrokerTable.metadata.tables["vendor_credential"]
 
@@ -183,6 +214,8 @@ def attempt_values(attempt: Attempt) -> dict[str, object]:
         "occurred_at": record.occurred_at,
         "record": record.encode(),
         "is_told": not attempt.settled,
+        "lease_id": record.lease_id,
+        "reserved_pico_usd": attempt.reserved_pico_usd,
     }
 
 
@@ -193,6 +226,7 @@ def attempt_of(row: Row[Any]) -> Attempt:
         fence=row.fence,
         deadline=row.deadline,
         settled=row.state != OPEN,
+        reserved_pico_usd=row.reserved_pico_usd,
     )
 
 

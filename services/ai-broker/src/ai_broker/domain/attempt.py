@@ -36,6 +36,8 @@ class Attempt:
     """When the call is given up."""
     settled: bool = False
     """Whether its record is final, or taken for final, and goes to the ledger."""
+    reserved_pico_usd: int = 0
+    """What it may cost at most, under the lease that its record names."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def dispatch(
     number: int,
     assumed: TokenUsage,
     now: datetime,
+    lease_id: str | None = None,
 ) -> UsageRecord:
     """Return the record of an attempt about to be made, as if it stayed unheard."""
     return UsageRecord(
@@ -75,6 +78,8 @@ def dispatch(
         employee=request.employee,
         user=request.user,
         api_key_id=request.api_key_id,
+        team=request.team,
+        lease_id=lease_id,
         vendor=candidate.vendor,
         own_key=candidate.own_key,
         requested_model=request.model,

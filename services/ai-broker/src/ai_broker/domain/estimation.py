@@ -13,7 +13,7 @@ must already have held back; the vendor's report corrects it by a higher revisio
     an unheard answer the answer's own limit, or 4 096 where none was given
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, assert_never
 
 import orjson
@@ -47,16 +47,30 @@ def text_tokens(text: str) -> int:
     return -(-latin // CHARACTERS_PER_TOKEN) + len(text) - latin
 
 
+def text_tokens_at_most(text: str) -> int:
+    """Return how many tokens a text has at most: a token has at least one byte."""
+    return len(text.encode("utf-8", "replace"))
+
+
 def input_tokens(request: CompletionRequest) -> int:
     """Return roughly how many tokens a request sends; at least 1."""
+    return _input_tokens(request, text_tokens)
+
+
+def input_tokens_at_most(request: CompletionRequest) -> int:
+    """Return how many tokens a request's texts have at most, and roughly the rest."""
+    return _input_tokens(request, text_tokens_at_most)
+
+
+def _input_tokens(request: CompletionRequest, count: Callable[[str], int]) -> int:
     if isinstance(request, EmbeddingQuestion):
-        return max(sum(map(text_tokens, request.inputs)), 1)
-    tokens = sum(map(_turn_tokens, request.turns))
+        return max(sum(map(count, request.inputs)), 1)
+    tokens = sum(_turn_tokens(turn, count) for turn in request.turns)
     for tool in request.tools:
         schema = orjson.dumps(tool.parameters).decode()
-        tokens += FRAMING_TOKENS + text_tokens(tool.name + tool.description + schema)
+        tokens += FRAMING_TOKENS + count(tool.name + tool.description + schema)
     if request.output_schema is not None:
-        tokens += text_tokens(orjson.dumps(request.output_schema.json_schema).decode())
+        tokens += count(orjson.dumps(request.output_schema.json_schema).decode())
     return max(tokens, 1)
 
 
@@ -105,20 +119,22 @@ def completed_from(snapshot: TokenUsage, arrived: TokenUsage) -> TokenUsage:
     )
 
 
-def _turn_tokens(turn: ChatTurn) -> int:
-    return FRAMING_TOKENS + sum(map(_part_tokens, turn.parts))
+def _turn_tokens(turn: ChatTurn, count: Callable[[str], int]) -> int:
+    return FRAMING_TOKENS + sum(_part_tokens(part, count) for part in turn.parts)
 
 
-def _part_tokens(part: Part) -> int:
+def _part_tokens(part: Part, count: Callable[[str], int] = text_tokens) -> int:
     match part:
         case TextPart() | RefusalPart():
-            return text_tokens(part.text)
+            return count(part.text)
         case ReasoningPart():
-            return text_tokens(part.text + (part.redacted or ""))
+            return count(part.text + (part.redacted or ""))
         case ToolCallPart():
-            return FRAMING_TOKENS + text_tokens(part.name + part.arguments)
+            return FRAMING_TOKENS + count(part.name + part.arguments)
         case ToolResultPart():
-            return FRAMING_TOKENS + sum(map(_part_tokens, part.content))
+            return FRAMING_TOKENS + sum(
+                _part_tokens(each, count) for each in part.content
+            )
         case ImagePart():
             return IMAGE_TOKENS
         case DocumentPart():

@@ -3,7 +3,9 @@
 from ai_broker import handlers
 from ai_broker.domain import embedding
 from ai_broker.handlers import Desk
+from ai_broker.handlers.returns import Returns
 from contracts import subjects
+from contracts.budgets import LeaseRecall
 from contracts.completions import CompletionRequest
 from contracts.credentials import (
     CredentialInfo,
@@ -26,7 +28,7 @@ from messaging.subscriptions import (
 )
 
 
-def subscriptions(desk: Desk) -> tuple[Subscription, ...]:
+def subscriptions(desk: Desk, returns: Returns) -> tuple[Subscription, ...]:
     """Bind every subject to its handler."""
 
     async def on_completion_requested(
@@ -61,6 +63,9 @@ def subscriptions(desk: Desk) -> tuple[Subscription, ...]:
     ) -> CredentialPage:
         return await handlers.list_credentials(request, desk.deps)
 
+    async def on_recall(message: LeaseRecall) -> None:
+        await returns.recall(message)
+
     return (
         AnswerInFrames(subjects.COMPLETE, CompletionRequest, on_completion_requested),
         AnswerInFrames(subjects.EMBED, EmbeddingRequest, on_embedding_requested),
@@ -71,4 +76,5 @@ def subscriptions(desk: Desk) -> tuple[Subscription, ...]:
         Hear(
             subjects.cancel_completion(desk.deps.instance), CancelCompletion, on_cancel
         ),
+        Hear(subjects.RECALL_ANY, LeaseRecall, on_recall),
     )

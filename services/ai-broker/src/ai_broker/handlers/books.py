@@ -14,6 +14,7 @@ from ai_broker.domain import attempt as attempts
 from ai_broker.domain import cache, estimation
 from ai_broker.domain import completion as completions
 from ai_broker.domain.attempt import Attempt, Settlement
+from ai_broker.domain.budget import Reservation
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Claim, Granted, Held
@@ -72,8 +73,17 @@ def open_attempt(
     attempt_id: str,
     deadline: datetime,
     now: datetime,
+    reservation: Reservation | None = None,
 ) -> Attempt:
-    """Insert the attempt that is about to be dispatched."""
+    """
+    Insert the attempt that is about to be dispatched, with what it may cost.
+
+    Raises:
+        TransientFault: The lease that it was reserved under has been returned.
+    """
+    if reservation is not None and not work.lends(reservation.lease_id):
+        detail = f"reserve for {attempt_id}: its lease was returned; ask again"
+        raise TransientFault(detail)
     known = work.attempts(held.tenant, held.completion_id)
     record = attempts.dispatch(
         request,
@@ -82,8 +92,10 @@ def open_attempt(
         number=1 + max((each.record.attempt_number for each in known), default=0),
         assumed=estimation.unheard(request),
         now=now,
+        lease_id=None if reservation is None else reservation.lease_id,
     )
-    opened = Attempt(record, held.fence, deadline)
+    reserved = 0 if reservation is None else reservation.pico_usd
+    opened = Attempt(record, held.fence, deadline, reserved_pico_usd=reserved)
     work.add_attempt(opened)
     return opened
 

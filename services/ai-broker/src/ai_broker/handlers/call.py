@@ -46,6 +46,7 @@ from ai_broker.handlers import gauges
 from ai_broker.handlers.board import Board
 from ai_broker.handlers.caller import Caller
 from ai_broker.handlers.line import Ticket
+from ai_broker.handlers.purse import Purse
 from ai_broker.handlers.running import Running
 from ai_broker.ports import Deps
 from contracts.completions import CompletionRequest
@@ -63,6 +64,8 @@ class Choice:
     """A candidate that can do what is asked, with the request in its own form."""
 
     candidate: Candidate
+    request: CompletionRequest
+    """What it is sent, after the guard and within the budget."""
     prepared: Prepared
     restorations: Restorations = field(default_factory=Restorations.none)
     """What the guard took out of the body, and the answer gets back."""
@@ -95,6 +98,7 @@ class Job:
     deadline: datetime
     deps: Deps
     board: Board
+    purse: Purse | None
     tried: list[Tried] = field(default_factory=list[Tried])
     """This round's failures, oldest first."""
 
@@ -107,6 +111,8 @@ class Opened:
     place: int
     """Its candidate's, on the route."""
     ticket: Ticket
+    choice: Choice
+    """As it is sent: its answer perhaps cut to what is affordable."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class Call:
     ) -> None:
         self.job = job
         self.opened = opened
-        self.choice = job.route.choices[opened.place]
+        self.choice = opened.choice
         self.heard = Heard()
         self.gate = Gate()
         self.moved_at = job.deps.clock.now()
@@ -289,7 +295,7 @@ class Call:
             await _forward(self.job, piece)
 
     def _settlement(self, ending: Ending) -> Settlement:
-        request, policy = self.job.request, self.candidate.abort
+        request, policy = self.choice.request, self.candidate.abort
         match ending:
             case Answered(done):
                 found = settlement.completed(request, self.heard, done)

@@ -104,7 +104,7 @@ async def _claim(
     kept = await _kept(request, route, now, deps)
     first = None
     if not isinstance(route, Unroutable):
-        first = dispatch.admit_first(route, deadline, desk.board, deps)
+        first = dispatch.admit_first(route, deadline, desk.board, desk.purse, deps)
 
     def transaction(work: Work) -> Outcome:
         if isinstance(route, Unroutable) or now >= deadline:
@@ -120,14 +120,14 @@ async def _claim(
             return spent
         if first is None:
             return Begun(verdict.held, None, route)
-        opened = dispatch.open_admitted(
-            work, request, verdict.held, first, deadline, now
-        )
+        opened = dispatch.open_admitted(work, verdict.held, first, deadline, now)
         return Begun(verdict.held, opened, route)
 
     outcome: Outcome = None
     try:
-        outcome = await deps.store.run(transaction)
+        with dispatch.money_of(first, desk.purse) as taken:
+            outcome = await deps.store.run(transaction)
+            taken.is_kept = isinstance(outcome, Begun)
     finally:
         if first is not None and not isinstance(outcome, Begun):
             first.ticket.release()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from ai_broker.handlers.board import Board
 from ai_broker.handlers.drains import Drains
+from ai_broker.handlers.purse import Purse
 from ai_broker.handlers.running import Running
 from ai_broker.ports import Deps
 
@@ -24,10 +25,12 @@ class Desk:
 
     Args:
         deps: What the handlers use.
+        purse: What may be spent; without one nothing is limited.
     """
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, purse: Purse | None = None) -> None:
         self.deps = deps
+        self.purse = purse
         self.running: dict[Key, Running] = {}
         self.board = Board(deps.clock, deps.ids)
         self.drains = Drains(deps)

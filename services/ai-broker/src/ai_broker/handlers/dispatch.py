@@ -1,5 +1,8 @@
 """An attempt before its call: admitted by the board, then committed."""
 
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -7,36 +10,32 @@ from ai_broker.domain import attempt as attempts
 from ai_broker.domain import estimation, routing
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held
-from ai_broker.handlers import books
+from ai_broker.handlers import books, funding
 from ai_broker.handlers.board import Board
-from ai_broker.handlers.call import Job, Opened, Route
+from ai_broker.handlers.call import Choice, Job, Opened, Route
 from ai_broker.handlers.line import Ticket
+from ai_broker.handlers.pot import Denied, Funds
+from ai_broker.handlers.purse import Purse
 from ai_broker.ports import Deps, Work
 from contracts.completions import CompletionRequest
+from contracts.problems import Code
 from contracts.usage import TokenUsage
-from determinism import IdSource
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A call that the board lets through; its ticket must be ended."""
+    """A call that board and purse let through; ticket and funds must be ended."""
 
     place: int
     """Its candidate's, on the route."""
-    candidate: Candidate
+    choice: Choice
     attempt_id: str
     ticket: Ticket
-
-
-def admit(route: Route, place: int, board: Board, ids: IdSource) -> Admitted:
-    """Let a call through."""
-    candidate = route.candidates[place]
-    ticket = board.admit(candidate, route.tokens)
-    return Admitted(place, candidate, ids.new("attempt"), ticket)
+    funds: Funds
 
 
 def admit_first(
-    route: Route, deadline: datetime, board: Board, deps: Deps
+    route: Route, deadline: datetime, board: Board, purse: Purse | None, deps: Deps
 ) -> Admitted | None:
     """Admit the first call; None when it has to wait, or nobody can be called."""
     candidates, now = route.candidates, deps.clock.now()
@@ -44,52 +43,112 @@ def admit_first(
     move = routing.next_move(candidates, outlooks, (), now, deadline, delivered=False)
     if isinstance(move, routing.GiveUp) or move.delay_s > 0:
         return None
-    return admit(route, move.candidate, board, deps.ids)
+    attempt_id, place = deps.ids.new("attempt"), move.candidate
+    funds = funding.take(purse, attempt_id, route.choices[place])
+    if funds is None:
+        return None
+    return _admit(route, place, board, deps, attempt_id, funds)
 
 
 def open_admitted(
-    work: Work,
-    request: CompletionRequest,
-    held: Held,
-    admitted: Admitted,
-    deadline: datetime,
-    now: datetime,
+    work: Work, held: Held, admitted: Admitted, deadline: datetime, now: datetime
 ) -> Opened:
     """Insert the attempt of an admitted call."""
+    choice = admitted.choice
     opened = books.open_attempt(
         work,
-        request,
-        admitted.candidate,
+        choice.request,
+        choice.candidate,
         held,
         attempt_id=admitted.attempt_id,
         deadline=deadline,
         now=now,
+        reservation=admitted.funds.reservation,
     )
-    return Opened(opened, admitted.place, admitted.ticket)
+    return Opened(opened, admitted.place, admitted.ticket, choice)
 
 
-async def dispatch(job: Job, place: int) -> Opened | None:
+@contextmanager
+def money_of(
+    admitted: Admitted | None, purse: Purse | None
+) -> Generator[funding.Taken]:
+    """Give the money of an admitted call back unless the block keeps it."""
+    attempt_id = "" if admitted is None else admitted.attempt_id
+    funds = None if admitted is None else admitted.funds
+    with funding.held(purse, attempt_id, funds) as taken:
+        yield taken
+
+
+async def dispatch(
+    job: Job, place: int, *, waits: bool = True
+) -> Opened | routing.GiveUp | None:
     """
     Admit and open an attempt at a candidate; None when the claim was lost.
+
+    Args:
+        job: What it is made for.
+        place: The candidate's, on the route.
+        waits: Whether to ask and wait for its money where there is none at hand.
 
     Raises:
         TransientFault: The store did not take it; nothing was dispatched.
     """
-    deps, now = job.deps, job.deps.clock.now()
-    admitted = admit(job.route, place, job.board, deps.ids)
+    deps, choice = job.deps, job.route.choices[place]
+    attempt_id = deps.ids.new("attempt")
+    funds = funding.take(job.purse, attempt_id, choice)
+    if funds is None and waits:
+        funds = await _fund(job, attempt_id, choice)
+    if isinstance(funds, Denied):
+        return routing.GiveUp(funds.code, funds.detail, funds.retryable)
+    if funds is None:
+        detail = "the caller cancelled the completion"
+        return routing.GiveUp(Code.CANCELLED, detail, retryable=False)
+    now = deps.clock.now()
+    admitted = _admit(job.route, place, job.board, deps, attempt_id, funds)
 
     def transaction(work: Work) -> Opened | None:
         if not books.still_mine(work, job.held):
             return None
-        return open_admitted(work, job.request, job.held, admitted, job.deadline, now)
+        return open_admitted(work, job.held, admitted, job.deadline, now)
 
     opened = None
     try:
-        opened = await deps.store.run(transaction)
+        with funding.held(job.purse, attempt_id, funds) as taken:
+            opened = await deps.store.run(transaction)
+            if opened is not None:
+                taken.keep()
     finally:
         if opened is None:
             admitted.ticket.release()
     return opened
+
+
+def _admit(
+    route: Route,
+    place: int,
+    board: Board,
+    deps: Deps,
+    attempt_id: str,
+    funds: Funds,
+) -> Admitted:
+    candidate = route.candidates[place]
+    vendor = deps.vendors[candidate.vendor]
+    choice = funding.cut(route.choices[place], funds, vendor)
+    ticket = board.admit(candidate, route.tokens)
+    return Admitted(place, choice, attempt_id, ticket, funds)
+
+
+async def _fund(job: Job, attempt_id: str, choice: Choice) -> Funds | Denied | None:
+    """Wait for an attempt's money; None when the caller cancels meanwhile."""
+    waiting = funding.fund(job.purse, attempt_id, choice, job.deadline)
+    # tidy: owned by this function, which waits for its end
+    task = asyncio.create_task(waiting, name="money")
+    try:
+        with job.running.abortable(task.cancel):
+            await asyncio.wait((task,))
+    finally:
+        task.cancel()
+    return None if task.cancelled() else task.result()
 
 
 def worst_cost(

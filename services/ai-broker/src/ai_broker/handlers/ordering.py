@@ -59,7 +59,8 @@ async def route_of(request: CompletionRequest, desk: Desk) -> Route | Unroutable
         except PermanentFault as fault:
             refusals.append(fault.detail)
         else:
-            choices.append(Choice(each, prepared, guarded.restorations))
+            masked = guarded.restorations
+            choices.append(Choice(each, guarded.request, prepared, masked))
     if not choices:
         return Unroutable(Code.INVALID, "; ".join(dict.fromkeys(refusals)))
     return _ordered(request, choices, tokens, desk)

@@ -296,11 +296,11 @@ class _Race:
             _count_hedge(first, "not-made")
             return
         try:
-            opened = await dispatch(job, move.candidate)
+            opened = await dispatch(job, move.candidate, waits=False)
         except TransientFault as fault:
             log.warning("hedge_not_opened", detail=fault.detail)
             return
-        if opened is not None:
+        if isinstance(opened, Opened):
             self.begin(opened)
             self.bell.set()
 

@@ -65,6 +65,7 @@ async def run(
             deadline=deadline,
             deps=desk.deps,
             board=desk.board,
+            purse=desk.purse,
         )
         try:
             await caller.opened(desk.deps.instance)

@@ -8,9 +8,18 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from contracts.budgets import Budget
 from contracts.employees import Employee
 from contracts.events import Trigger
-from gateway.entrypoints import models, owners, problems, tasks, tenants, vendors
+from gateway.entrypoints import (
+    budgets,
+    models,
+    owners,
+    problems,
+    tasks,
+    tenants,
+    vendors,
+)
 from gateway.entrypoints.door_document import door_paths, door_schemas
 from gateway.entrypoints.doors import Bounds, Door, DoorRoute
 from gateway.entrypoints.middleware import LimitBody, Observe
@@ -47,6 +56,7 @@ def create_app(deps: Deps, limits: Limits) -> FastAPI:
     problems.install(app)
     app.include_router(tasks.routes)
     app.include_router(owners.routes)
+    app.include_router(budgets.routes)
     app.include_router(tenants.routes)
     app.include_router(vendors.routes)
     app.include_router(models.routes)
@@ -79,7 +89,7 @@ def _document_the_rest(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         _, schemas = models_json_schema(
-            [(Employee, "validation"), (Trigger, "validation")],
+            [(Employee, "validation"), (Trigger, "validation"), (Budget, "validation")],
             ref_template="#/components/schemas/{model}",
         )
         known = document["components"]["schemas"]
