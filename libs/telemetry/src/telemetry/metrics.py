@@ -237,6 +237,16 @@ budget_pico_usd = Gauge(
 cost_last_hour_pico_usd = Gauge(
     "cost_last_hour_pico_usd", "What all attempts of the last hour cost.", _of_nothing
 )
+catalogue_reloads_total = Counter(
+    "catalogue_reloads_total",
+    "Changed catalogues of vendors, taken or rejected.",
+    _of_outcome,
+)
+catalogue_rejected = Gauge(
+    "catalogue_rejected",
+    "1 while the vendors' catalogue has a mistake and the last good one is used.",
+    _of_nothing,
+)
 
 COUNTERS = (
     http_requests_total,
@@ -258,6 +268,7 @@ COUNTERS = (
     ledger_pico_usd_total,
     budget_refusals_total,
     budget_denials_total,
+    catalogue_reloads_total,
 )
 HISTOGRAMS = (
     http_request_duration_seconds,
@@ -275,6 +286,7 @@ GAUGES = (
     streams_open,
     budget_pico_usd,
     budget_slices_pico_usd,
+    catalogue_rejected,
     cost_last_hour_pico_usd,
     ai_breaker_state,
 )

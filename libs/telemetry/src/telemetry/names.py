@@ -27,6 +27,7 @@ CounterName = Literal[
     "events_received_total",
     "budget_refusals_total",
     "budget_denials_total",
+    "catalogue_reloads_total",
 ]
 HistogramName = Literal[
     "http_request_duration_seconds",
@@ -44,6 +45,7 @@ GaugeName = Literal[
     "streams_open",
     "budget_pico_usd",
     "budget_slices_pico_usd",
+    "catalogue_rejected",
     "cost_last_hour_pico_usd",
     "ai_breaker_state",
 ]

@@ -12,9 +12,9 @@ import yaml
 
 from ai_broker.adapters.answer_cache import SqlAnswerCache
 from ai_broker.adapters.credentials import SqlCredentials
-from ai_broker.adapters.key_files import find_key_files
 from ai_broker.adapters.keyring import Keyring, read_keks
 from ai_broker.adapters.meter import BusMeter
+from ai_broker.adapters.offers import CatalogueFile, FileOffers, Surroundings
 from ai_broker.adapters.own_vendors import OwnVendors
 from ai_broker.adapters.slices import SqlSlices
 from ai_broker.adapters.sql import SqlStore
@@ -22,24 +22,17 @@ from ai_broker.adapters.tables import SHARED
 from ai_broker.adapters.vendors.client import VendorClient
 from ai_broker.adapters.vendors.direct import DirectTransport
 from ai_broker.adapters.vendors.embedding import OpenAIEmbedder, WithEmbeddings
-from ai_broker.adapters.vendors.pool import FileKeyed, VendorPool
+from ai_broker.adapters.vendors.pool import VendorPool
 from ai_broker.adapters.vendors.sdk import SdkTransport
 from ai_broker.adapters.vendors.transport import Patience
-from ai_broker.domain.catalogue import (
-    Catalogue,
-    Endpoint,
-    Menu,
-    Protocol,
-    addresses,
-    tenants_of,
-    usable,
-)
+from ai_broker.domain.catalogue import Endpoint, Menu, Protocol, addresses, menu_of
 from ai_broker.domain.guard.policy import GuardBook
 from ai_broker.entrypoints.http import checks
 from ai_broker.entrypoints.subscribers import subscriptions
 from ai_broker.handlers import (
     Desk,
     prune_forever,
+    refresh_forever,
     rewrap_forever,
     sweep_forever,
     tell_forever,
@@ -68,11 +61,12 @@ class Composed:
     runnable: Runnable
     deps: Deps
     pool: VendorPool
+    offers: FileOffers | None
 
     async def close(self) -> None:
         """Close every vendor's connections."""
-        for vendor in self.deps.vendors.values():
-            await vendor.close()
+        if self.offers is not None:
+            await self.offers.close()
         await self.pool.close()
 
 
@@ -99,17 +93,12 @@ def compose(
             they know no embeddings.
         aside: Where work is done that would hold up the loop.
     """
-    catalogue = read_catalogue(settings.catalogue_file)
-    named = (
-        open_vendors(catalogue, settings)
-        if vendors is None
-        else {name: WithEmbeddings(each, None) for name, each in vendors.items()}
-    )
-    entries = tuple(each for each in catalogue.vendors if each.name in named)
+    offers = open_offers(settings, clock) if vendors is None else None
+    given = {name: WithEmbeddings(each, None) for name, each in (vendors or {}).items()}
+    named, menu, keyable = _offered(offers, given, settings)
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
     relay = Relay(bus, delivery, clock)
     keyring, credentials = open_keyring(settings, ids), SqlCredentials(database)
-    keyable = addresses(catalogue, settings.vendor_environment, settings.sandbox_url)
     pool = VendorPool(_maker(settings))
     money = Money(BusMeter(bus, clock), SqlSlices(database), clock, ids, bus.instance)
     settled = Bell()
@@ -117,7 +106,7 @@ def compose(
         store=SqlStore(database, relay.wake, clock, settled, money.committed),
         settled=settled,
         vendors=named,
-        menu=Menu(entries, catalogue.aliases, tenants_of(catalogue)),
+        menu=menu,
         clock=clock,
         ids=ids,
         instance=bus.instance,
@@ -126,6 +115,7 @@ def compose(
         credentials=credentials,
         sealer=keyring,
         keyable=frozenset(keyable),
+        offers=offers,
         limits=_limits(settings),
         guards=read_guards(settings.guard_file),
         aside=aside,
@@ -136,20 +126,48 @@ def compose(
     loops = _loops(deps, relay, desk, money)
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
-    return Composed(runnable, deps, pool)
+    return Composed(runnable, deps, pool, offers)
 
 
 def _loops(
     deps: Deps, relay: Relay, desk: Desk, money: Money
 ) -> tuple[Callable[[], Awaitable[None]], ...]:
-    forever = (tell_forever, sweep_forever, prune_forever, rewrap_forever)
+    forever = (
+        tell_forever,
+        sweep_forever,
+        prune_forever,
+        rewrap_forever,
+        refresh_forever,
+    )
     own = (partial(each, deps) for each in forever)
     return (relay.run, desk.drains.run, *money.loops, *own)
 
 
-def read_catalogue(path: Path) -> Catalogue:
+def open_offers(settings: Settings, clock: Clock) -> FileOffers:
     """Read the catalogue; a mistake in it stops the start."""
-    return Catalogue.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    surroundings = Surroundings(
+        environment=settings.vendor_environment,
+        sandbox_url=settings.sandbox_url,
+        make=_maker(settings),
+        keep_s=Limits().call_max_s,
+    )
+    return FileOffers(CatalogueFile(settings.catalogue_file), surroundings, clock)
+
+
+def _offered(
+    offers: FileOffers | None,
+    vendors: Mapping[str, EmbeddingVendor],
+    settings: Settings,
+) -> tuple[Mapping[str, EmbeddingVendor], Menu, Mapping[str, Endpoint]]:
+    """Return clients, menu and addresses: the catalogue's, or those handed in."""
+    if offers is not None:
+        offer = offers.now()
+        return offer.vendors, offer.menu, offers.keyable
+    catalogue = CatalogueFile(settings.catalogue_file).newer()
+    if catalogue is None:
+        raise ValueError(f"{settings.catalogue_file}: cannot be read")
+    keyable = addresses(catalogue, settings.vendor_environment, settings.sandbox_url)
+    return vendors, menu_of(catalogue, vendors), keyable
 
 
 def read_guards(path: Path | None) -> GuardBook:
@@ -157,24 +175,6 @@ def read_guards(path: Path | None) -> GuardBook:
     if path is None:
         return GuardBook()
     return GuardBook.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def open_vendors(
-    catalogue: Catalogue, settings: Settings
-) -> dict[str, EmbeddingVendor]:
-    """Return a client of each usable vendor; the SDKs are not imported yet."""
-    files = find_key_files(catalogue, settings.vendor_environment)
-    keys = {name: file.key() for name, file in files.items()}
-    environment = {**settings.vendor_environment, **keys}
-    make = _maker(settings)
-    opened: dict[str, EmbeddingVendor] = {}
-    for each in usable(catalogue, environment, settings.sandbox_url):
-        used = next((n for n in each.entry.key_envs if environment.get(n)), "")
-        file = files.get(used)
-        opened[each.entry.name] = (
-            make(each) if file is None else FileKeyed(each, file, make)
-        )
-    return opened
 
 
 def open_keyring(settings: Settings, ids: IdSource) -> Keyring:

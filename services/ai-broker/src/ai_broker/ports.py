@@ -227,6 +227,30 @@ class Own:
     """A client of each, by name."""
 
 
+@dataclass(frozen=True)
+class Offer:
+    """One version of the catalogue: what can be called by it."""
+
+    vendors: Mapping[str, EmbeddingVendor]
+    """A client of each usable vendor, by name."""
+    menu: Menu
+    """What can be asked for."""
+    keyable: frozenset[str]
+    """The vendors that a tenant may put a key of its own for."""
+
+
+class Offers(Protocol):
+    """What can be called, while the catalogue may change."""
+
+    def now(self) -> Offer:
+        """Return the newest version; whoever has taken one may go on using it."""
+        ...
+
+    async def refresh(self) -> None:
+        """Take a changed catalogue; one with a mistake changes nothing and is told."""
+        ...
+
+
 class OwnVendors(Protocol):
     """Clients that call with tenants' own keys."""
 
@@ -318,6 +342,8 @@ class Limits:
     """How long after its deadline an attempt counts as abandoned."""
     prune_s: float = 600.0
     """How often old completions are looked for."""
+    refresh_s: float = 2.0
+    """How often it is looked whether the catalogue has changed."""
     rewrap_s: float = 600.0
     """How often keys sealed under an older KEK are looked for."""
     keep_s: float = 30 * 86_400.0
@@ -358,6 +384,8 @@ class Deps:
     """Rings when an attempt was settled in this process."""
     keyable: frozenset[str] = frozenset()
     """The vendors that a tenant may put a key of its own for."""
+    offers: Offers | None = None
+    """Newer vendors and menus; None where those above never change."""
     limits: Limits = field(default_factory=Limits)
     guards: GuardBook = field(default_factory=GuardBook)
     """Which tenants' personal data is masked on its way to vendors."""

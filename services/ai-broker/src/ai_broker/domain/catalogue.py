@@ -6,7 +6,7 @@ its bare name, as the vendors' own SDKs do. An alias is an ordered list: those o
 its candidates that are usable here are tried in this order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -231,11 +231,6 @@ def _endpoint(
     return Endpoint(entry, entry.base_url, key)
 
 
-def tenants_of(catalogue: Catalogue) -> dict[str, Mapping[str, Alias]]:
-    """Return single tenants' own aliases."""
-    return {name: each.aliases for name, each in catalogue.tenants.items()}
-
-
 @dataclass(frozen=True)
 class Menu:
     """What can be asked for here: the catalogue, less what is not usable."""
@@ -248,12 +243,15 @@ class Menu:
     """Single tenants' own aliases."""
     own: frozenset[str] = frozenset()
     """The vendors that are called with the tenant's own key."""
+    unusable: tuple[VendorEntry, ...] = ()
+    """Vendors of the catalogue that cannot be called here."""
 
     def with_own(self, entries: tuple[VendorEntry, ...]) -> "Menu":
         """Return a tenant's menu: what it has keys of its own for comes first."""
         own = frozenset(each.name for each in entries)
         others = tuple(each for each in self.vendors if each.name not in own)
-        return replace(self, vendors=entries + others, own=own)
+        unusable = tuple(each for each in self.unusable if each.name not in own)
+        return replace(self, vendors=entries + others, own=own, unusable=unusable)
 
     def alias(self, name: str, tenant: str = "") -> Alias | None:
         """Return how a name chooses among its candidates; None for a plain model."""
@@ -310,6 +308,14 @@ class Menu:
             if vendor.other_models:
                 return candidate(vendor, ModelEntry(name=model_name))
         return None
+
+
+def menu_of(catalogue: Catalogue, usable: Collection[str]) -> Menu:
+    """Return the menu where these vendors can be called."""
+    entries = [each for each in catalogue.vendors if each.name in usable]
+    others = [each for each in catalogue.vendors if each.name not in usable]
+    tenants = {name: each.aliases for name, each in catalogue.tenants.items()}
+    return Menu(tuple(entries), catalogue.aliases, tenants, unusable=tuple(others))
 
 
 def candidate(vendor: VendorEntry, model: ModelEntry) -> Candidate:

@@ -51,7 +51,7 @@ def subscriptions(desk: Desk, returns: Returns) -> tuple[Subscription, ...]:
     async def on_credential_put(
         request: PutCredential, _delivery: Delivery
     ) -> CredentialInfo:
-        return await handlers.put_credential(request, desk.deps)
+        return await handlers.put_credential(request, handlers.offered(desk.deps))
 
     async def on_credential_remove(
         request: RemoveCredential, _delivery: Delivery

@@ -10,7 +10,8 @@ from ai_broker.handlers.credentials import (
     rewrap_forever,
 )
 from ai_broker.handlers.desk import Desk
-from ai_broker.handlers.equip import deps_for
+from ai_broker.handlers.equip import deps_for, offered
+from ai_broker.handlers.refresh import refresh_forever
 from ai_broker.handlers.sweep import prune, prune_forever, sweep, sweep_forever
 from ai_broker.handlers.telling import tell, tell_forever
 
@@ -20,9 +21,11 @@ __all__ = [
     "complete",
     "deps_for",
     "list_credentials",
+    "offered",
     "prune",
     "prune_forever",
     "put_credential",
+    "refresh_forever",
     "remove_credential",
     "rewrap",
     "rewrap_forever",
