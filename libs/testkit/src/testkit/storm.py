@@ -4,8 +4,9 @@ A storm of vendor faults on the real platform: ``./just storm``.
     python -m testkit.storm [--calls 20000] [--seed 7] [--clients 48] [--only WORD]
 
 Half of the calls meet each fault alone, half all of them mixed; both protocols,
-streamed and whole, some hung up in the middle. Then the sandbox vendor's ledger is
-held against ours, attempt by attempt. The schedule of faults is drawn from the seed and
+streamed and whole, some hung up in the middle. Between two faults the broker is killed,
+so that the next one meets closed breakers. Then the sandbox vendor's ledger is held
+against ours, attempt by attempt. The schedule of faults is drawn from the seed and
 the prompts, so the same seed brings the same storm. The table goes to
 ``benchmarks/results/storm-<date>.md``; exits with 1 when a call ended as none may, or
 when the books do not agree.
@@ -50,6 +51,8 @@ REFUSALS: Final = (
     *("timed_out_408", "conflict_409", "too_large_413", "error_500"),
     *("bad_gateway_502", "unavailable_503", "gateway_timeout_504", "overloaded_529"),
 )
+SPENT: Final = ("spend_limit_429", "unpaid_402")
+"""After one of these the account is left alone for minutes: not for the mix."""
 BREAKS: Final = ("cut", "end", "stream_error", "bad_json")
 FORMS: Final = (
     *("slow", "drip", "split", "crlf", "tight", "pings", "unknown_events"),
@@ -101,7 +104,8 @@ def forecast(calls: int) -> list[Weather]:
     known = faults()
     each = calls // 2 // len(known)
     alone = [Weather(name, each, 0.5, mix) for name, mix in known.items()]
-    everything = [fault for mix in known.values() for fault in mix]
+    passing = (mix for name, mix in known.items() if name not in SPENT)
+    everything = [fault for mix in passing for fault in mix]
     return [*alone, Weather("mixed", calls - each * len(known), 0.3, everything)]
 
 
@@ -162,6 +166,12 @@ async def pass_through(
     return Passed(weather, endings, bad, clock.monotonic() - began_s)
 
 
+async def forget(platform: Platform) -> None:
+    """Kill the broker, so that the next weather meets closed breakers."""
+    await platform.kill("ai-broker")
+    await platform.await_ready()
+
+
 async def books_of(platform: Platform) -> Books:
     """Return the books once they agree, or as they are in the end."""
     newest: list[Books] = []
@@ -199,6 +209,7 @@ async def storm(
             first += len(todo)
             passed.append(await pass_through(platform, weather, todo, clients, seed))
             print(line_of(passed[-1]), flush=True)  # noqa: T201 -- a long run's progress
+            await forget(platform)
         await platform.vendor.set_faults([])
         books = await books_of(platform)
         alarms = platform.alarms()
