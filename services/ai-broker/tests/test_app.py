@@ -16,6 +16,7 @@ from ai_broker.adapters.tables import SHARED
 from ai_broker.app import Composed, compose, read_guards
 from ai_broker.domain.guard.policy import Mode
 from ai_broker.handlers import tell
+from ai_broker.handlers.tariff import Tariff
 from ai_broker.settings import Settings
 from contracts import subjects
 from contracts.budgets import LeaseReply
@@ -226,3 +227,13 @@ tenants:
     file.write_text("tenants: {acme: {mode: mask, kind: [email]}}")
     with pytest.raises(ValidationError, match=r"tenants\.acme\.kind"):
         read_guards(file)
+
+
+async def test_the_wired_service_routes_by_the_meters_prices(
+    database: Database, sandbox_process: str
+) -> None:
+    """``cheapest`` and a hedge's cap ask the book that calls are reserved by."""
+    wired = composed(database, sandbox_process)
+    assert isinstance(wired.deps.prices, Tariff)
+    await wired.deps.prices.require()
+    await wired.close()

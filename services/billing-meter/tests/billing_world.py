@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from billing_meter.adapters.changes import LocalChanges
 from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import SHARED
 from billing_meter.app import load_book
@@ -12,7 +11,7 @@ from billing_meter.settings import HERE
 from contracts.deadletters import DeadLetter
 from contracts.message import Message
 from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, UsageSource
-from determinism import Clock
+from determinism import Bell, Clock
 from messaging.bus import Delivery
 from persistence.database import Database
 from persistence.dead_letter import DeadLetters
@@ -85,7 +84,7 @@ def deps_on(database: Database, clock: Clock | None = None) -> Deps:
         book=book,
         prices=compile_book(book),
         bells=Rung(),
-        changes=LocalChanges(),
+        changes=Bell(),
     )
 
 

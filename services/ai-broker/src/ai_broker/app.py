@@ -119,6 +119,7 @@ def compose(
         limits=_limits(settings),
         guards=read_guards(settings.guard_file),
         aside=aside,
+        prices=money.tariff,
     )
     desk = Desk(deps, money.purse)
     own = subscriptions(desk, money.returns)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import yaml
 
-from billing_meter.adapters.changes import LocalChanges
 from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import SHARED
 from billing_meter.entrypoints.http import checks
@@ -16,7 +15,7 @@ from billing_meter.ports import Deps
 from billing_meter.settings import Settings
 from contracts.prices import PriceBook
 from contracts.subjects import Service
-from determinism import Clock, IdSource, SystemClock, SystemIds
+from determinism import Bell, Clock, IdSource, SystemClock, SystemIds
 from messaging.burial import StoreSink
 from messaging.bus import Bus
 from messaging.housekeeping import dispatcher, housekeeping
@@ -48,7 +47,7 @@ def compose(
         book=book,
         prices=compile_book(book),
         bells=bus,
-        changes=LocalChanges(),
+        changes=Bell(),
     )
     delivery = DeliveryStore(database, SHARED, clock=clock, owner=bus.instance)
     own = subscriptions(deps)

@@ -16,7 +16,7 @@ from contracts.ledger import LedgerPage, ListLedger, TaskCost
 from contracts.message import Message
 from contracts.prices import PriceBook
 from contracts.usage import UsageRecord
-from determinism import Clock
+from determinism import Bell, Clock
 from pricing import PriceTable
 
 T = TypeVar("T")
@@ -165,18 +165,6 @@ class Bells(Protocol):
         ...
 
 
-class Changes(Protocol):
-    """Tells who waits for money that some may have come."""
-
-    def ring(self) -> None:
-        """Wake everybody who waits."""
-        ...
-
-    async def wait(self, limit_s: float) -> None:
-        """Return at the next ring, or when the limit has passed."""
-        ...
-
-
 @dataclass(frozen=True)
 class Deps:
     """Everything that the handlers use."""
@@ -186,5 +174,5 @@ class Deps:
     book: PriceBook
     prices: PriceTable
     bells: Bells
-    changes: Changes
+    changes: Bell
     terms: Terms = field(default_factory=Terms)
