@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from broker_world import Sink
 from pydantic import ValidationError
+from silent_bus import SilentBus
 from sqlalchemy import select
 
 from ai_broker.adapters.tables import SHARED
@@ -19,47 +20,20 @@ from ai_broker.handlers import tell
 from ai_broker.handlers.tariff import Tariff
 from ai_broker.settings import Settings
 from contracts import subjects
-from contracts.budgets import LeaseReply
 from contracts.completions import ChatTurn, CompletionRequest, Role, TextPart
 from contracts.embeddings import EmbeddingRequest
 from contracts.frames import VectorsDelta
 from contracts.message import Message
 from contracts.models import ListModels, ModelPage
-from contracts.prices import PriceBook, UnitPrices
 from contracts.problems import Code
-from contracts.subjects import Address, Verb
+from contracts.subjects import Verb
 from contracts.usage import UsageBatch
 from determinism import SeededIds, SystemClock
 from messaging.bus import Bus, Delivery
 from messaging.subscriptions import Answer, AnswerInFrames, Hear, Subscription
 from persistence.database import Database
-from pricing import make_book
-from pricing.table import PARTS
 
 M = TypeVar("M", bound=Message)
-
-RATES = UnitPrices.model_validate(dict.fromkeys(PARTS, 1))
-
-
-class SilentBus:
-    """Sends nothing, and answers for a meter that knows of no limits."""
-
-    instance = "broker-1"
-
-    def on_reconnect(self, callback: object) -> None:
-        return
-
-    async def request(
-        self, address: Address, request: Message, reply: type[M], *, timeout_s: float
-    ) -> M:
-        del address, request, timeout_s
-        answers: dict[type[Message], Message] = {
-            LeaseReply: LeaseReply(is_unlimited=True, limited_kinds=(), hard_kinds=()),
-            PriceBook: make_book("empty", (), RATES),
-        }
-        answer = answers[reply]
-        assert isinstance(answer, reply)
-        return answer
 
 
 def composed(database: Database, url: str) -> Composed:

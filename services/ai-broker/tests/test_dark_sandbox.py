@@ -9,6 +9,7 @@ from sqlalchemy import select
 from test_app import composed, frames_of
 
 from ai_broker.adapters.tables import SHARED
+from ai_broker.handlers import tell
 from contracts.completions import ChatTurn, CompletionRequest, Role, TextPart
 from contracts.usage import EndState, UsageBatch
 from determinism import SystemClock
@@ -55,10 +56,12 @@ async def test_a_dark_vendor_is_left_and_found_again(
         for vendor in wired.deps.vendors.values():
             await vendor.close()
 
+    await tell(wired.deps)
     bodies = await database.read(
         lambda conn: conn.scalars(select(SHARED.outbox.c.body)).all()
     )
-    records = [UsageBatch.model_validate_json(each).records[0] for each in bodies]
+    batches = [UsageBatch.model_validate_json(each) for each in bodies]
+    records = [record for batch in batches for record in batch.records]
     refused = [each for each in records if each.end_state is EndState.FAILED]
     assert 1 <= len(refused) <= 8, "the breaker spared the dark vendor"
     async with sandbox.get("/sandbox/ledger", params={"limit": "1000"}) as reply:

@@ -6,7 +6,7 @@ import pytest
 from broker_world import DONE, GOOD, USAGE, World, aborting, hedged, play
 
 from ai_broker.domain.vendor import Started, Text
-from ai_broker.handlers import Desk, cancel
+from ai_broker.handlers import Desk, cancel, tell
 from contracts.frames import CancelCompletion
 from contracts.problems import Code
 from contracts.usage import EndState, TokenUsage, UsageSource
@@ -96,6 +96,7 @@ def test_asking_again_while_it_drains_corrects_it_later() -> None:
         world.first.scripts = [[OPENED, Text(0, "Good "), 20.0, *ANSWER], ANSWER]
         await cancelled_after(world, desk, 3)
         assert (await world.ask(desk)).text == "Good day"
+        await tell(desk.deps)
         await world.clock.sleep(30)
         unknown, corrected, paid = await world.ledger()
         assert (unknown.revision, corrected.revision) == (0, 1)

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from broker_world import Sink
 from recorded import client
+from silent_bus import SilentBus
 
 from ai_broker.app import Composed, compose
 from ai_broker.domain.catalogue import Candidate, Protocol, VendorEntry
@@ -32,15 +33,6 @@ from telemetry.logs import configure_logs, silence
 
 PROMPT, ANSWER, KEY = "sesame-prompt-4711", "sesame-answer-4712", "sesame-key-4713"
 LOGGERS = ("openai", "httpx", "httpx2", "httpcore", "aiohttp")
-
-
-class SilentBus:
-    """Sends nothing: these tests look at what is written."""
-
-    instance = "broker-1"
-
-    def on_reconnect(self, callback: object) -> None:
-        return
 
 
 @dataclass
@@ -63,8 +55,10 @@ class Written:
 @pytest.fixture
 def written(tmp_path: Path) -> Iterator[Written]:
     """Write logs at their most talkative, and every span."""
-    for name in LOGGERS:
-        logging.getLogger(name).setLevel(logging.DEBUG)
+    loggers = [logging.getLogger(name) for name in ("", *LOGGERS)]
+    before = [(each, each.level, each.handlers[:]) for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.DEBUG)
     logs, trace_file = io.BytesIO(), tmp_path / "spans.jsonl"
     running = configure(
         "ai-broker", "broker-1", log_level="DEBUG", trace_file=trace_file
@@ -73,6 +67,10 @@ def written(tmp_path: Path) -> Iterator[Written]:
     yield Written(running, logs, trace_file)
     running.shutdown()
     silence()
+    # Other tests of this process read standard output, where logs would go.
+    for each, level, handlers in before:
+        each.setLevel(level)
+        each.handlers[:] = handlers
 
 
 def chunk(**fields: object) -> bytes:

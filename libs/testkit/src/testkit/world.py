@@ -310,12 +310,12 @@ class World:
             await asyncio.sleep(LOOK_S)
 
     async def _until_settled(self) -> None:
-        """Wait until nothing is owed and no attempt is open."""
+        """Wait until nothing is owed and no attempt is open or untold."""
         began_s = self.loop.time()
         while self.loop.time() - began_s < self.plan.quiet_s:
             owed = [await self.count(each, "outbox") for each in self.stores]
             open_attempts = await self.count(
-                Service.AI_BROKER, "attempt WHERE state = 'dispatched'"
+                Service.AI_BROKER, "attempt WHERE state = 'dispatched' OR NOT is_told"
             )
             if not any(owed) and not open_attempts:
                 return
