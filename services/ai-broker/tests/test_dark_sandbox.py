@@ -56,7 +56,8 @@ async def test_a_dark_vendor_is_left_and_found_again(
         for vendor in wired.deps.vendors.values():
             await vendor.close()
 
-    await tell(wired.deps)
+    while await tell(wired.deps):
+        pass
     bodies = await database.read(
         lambda conn: conn.scalars(select(SHARED.outbox.c.body)).all()
     )
@@ -64,7 +65,7 @@ async def test_a_dark_vendor_is_left_and_found_again(
     records = [record for batch in batches for record in batch.records]
     refused = [each for each in records if each.end_state is EndState.FAILED]
     assert 1 <= len(refused) <= 8, "the breaker spared the dark vendor"
-    async with sandbox.get("/sandbox/ledger", params={"limit": "1000"}) as reply:
+    async with sandbox.get("/sandbox/ledger", params={"limit": "10000"}) as reply:
         rows = (await reply.json())["rows"]
     booked = {each["client_request_id"] for each in rows}
     assert booked == {each.attempt_id for each in records}
