@@ -10,6 +10,7 @@ returned, and a COMMIT that fails is a transient fault for every member.
 """
 
 import asyncio
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ GATHER_S: Final = 0.002
 GROUP_MAX: Final = 256
 QUEUE_MAX: Final = 4_096
 POLL_S: Final = 0.0005
+SWITCH_S: Final = 0.0005
 OVERLOAD_RETRY_S: Final = 0.25
 
 
@@ -73,6 +75,9 @@ class GroupWriter:
         self._thread = threading.Thread(
             target=self._work, name="sqlite-writer", daemon=True
         )
+        # Loop and writer take turns at the interpreter. By default a turn may last
+        # 5 ms, and a call with two commits waits for several.
+        sys.setswitchinterval(SWITCH_S)
         self._thread.start()
 
     @property
