@@ -1,9 +1,12 @@
 """Start agent-runtime: ``python -m agent_runtime``."""
 
-import uvloop
+from messaging.imports import kept_for_life
 
-from agent_runtime.app import run
-from agent_runtime.settings import Settings
+with kept_for_life():
+    import uvloop
+
+    from agent_runtime.app import run
+    from agent_runtime.settings import Settings
 
 if __name__ == "__main__":
     # Required fields come from the environment.

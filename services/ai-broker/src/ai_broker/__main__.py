@@ -1,9 +1,12 @@
 """Start ai-broker: ``python -m ai_broker``."""
 
-import uvloop
+from messaging.imports import kept_for_life
 
-from ai_broker.app import run
-from ai_broker.settings import Settings
+with kept_for_life():
+    import uvloop
+
+    from ai_broker.app import run
+    from ai_broker.settings import Settings
 
 if __name__ == "__main__":
     # The environment gives the fields.

@@ -1,9 +1,12 @@
 """Start billing-meter: ``python -m billing_meter``."""
 
-import uvloop
+from messaging.imports import kept_for_life
 
-from billing_meter.app import run
-from billing_meter.settings import Settings
+with kept_for_life():
+    import uvloop
+
+    from billing_meter.app import run
+    from billing_meter.settings import Settings
 
 if __name__ == "__main__":
     # The environment gives the fields.

@@ -1,9 +1,12 @@
 """Start the gateway: ``python -m gateway``."""
 
-import uvloop
+from messaging.imports import kept_for_life
 
-from gateway.app import run
-from gateway.settings import Settings
+with kept_for_life():
+    import uvloop
+
+    from gateway.app import run
+    from gateway.settings import Settings
 
 if __name__ == "__main__":
     # The environment gives the fields.

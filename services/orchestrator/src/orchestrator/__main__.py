@@ -1,9 +1,12 @@
 """Start the orchestrator: ``python -m orchestrator``."""
 
-import uvloop
+from messaging.imports import kept_for_life
 
-from orchestrator.app import run
-from orchestrator.settings import Settings
+with kept_for_life():
+    import uvloop
+
+    from orchestrator.app import run
+    from orchestrator.settings import Settings
 
 if __name__ == "__main__":
     # The environment gives the fields.
