@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from genai_prices.data import providers
+from genai_prices.data_snapshot import get_snapshot
 
 from ai_broker.adapters.offers import CatalogueFile, FileOffers, Surroundings
 from ai_broker.domain.catalogue import Candidate, Endpoint, quirks_of, usable
@@ -201,7 +201,7 @@ def test_the_shipped_catalogue_names_real_models(tmp_path: Path) -> None:
     """Models and windows are those that genai-prices knows, where it knows a vendor."""
     catalogue = CatalogueFile(CATALOGUE).newer()
     assert catalogue is not None
-    known = {each.id: each for each in providers}
+    known = {each.id: each for each in get_snapshot().providers}
     compared = 0
     for vendor in catalogue.vendors:
         provider = known.get(vendor.name)
