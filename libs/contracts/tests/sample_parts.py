@@ -11,6 +11,7 @@ from contracts import (
     events,
     prices,
     problems,
+    rates,
     tasks,
     turns,
     usage,
@@ -35,6 +36,35 @@ PROBLEM: Final = problems.problem(
 )
 ENVELOPE: Final = problems.ErrorEnvelope(
     problem=PROBLEM, retryable=True, retry_after_s=1.5
+)
+RATE_LIMITED: Final = problems.ErrorEnvelope(
+    problem=problems.problem(problems.Code.RATE_LIMITED, "Ask again in 1.0 s"),
+    retryable=True,
+    retry_after_s=1.0,
+    rates=(
+        rates.RateStanding(
+            policy="user-tokens",
+            measure=rates.Measure.TOKENS,
+            limit=1_000,
+            left=0,
+            resets_in_s=1.0,
+        ),
+    ),
+)
+STANDINGS: Final = (
+    rates.RateStanding(
+        policy="api-key-requests",
+        measure=rates.Measure.REQUESTS,
+        limit=60,
+        left=59,
+        resets_in_s=1.0,
+    ),
+    rates.RateStanding(
+        policy="tenant-concurrent",
+        measure=rates.Measure.CONCURRENT,
+        limit=8,
+        left=7,
+    ),
 )
 SUMMARY: Final = completions.AttemptSummary(
     attempt_id=ATTEMPT,

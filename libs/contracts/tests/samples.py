@@ -14,9 +14,11 @@ from sample_parts import (
     FILE,
     LETTER,
     PROBLEM,
+    RATE_LIMITED,
     RATES,
     RECORD,
     SCOPES,
+    STANDINGS,
     STEP,
     SUMMARY,
     TASK,
@@ -105,6 +107,11 @@ SAMPLES: Final[dict[str, Message]] = {
     ),
     "completion": COMPLETION_MADE,
     "frame-opened": frames.Opened(completion_id=COMPLETION, instance="instance_1"),
+    "frame-opened-rated": frames.Opened(
+        completion_id=COMPLETION,
+        instance="instance_1",
+        rates=STANDINGS,
+    ),
     "frame-text": frames.TextDelta(number=1, part=0, text="I read"),
     "frame-reasoning": frames.ReasoningDelta(number=2, part=0, text="First"),
     "frame-tool-call": frames.ToolCallDelta(
@@ -128,6 +135,7 @@ SAMPLES: Final[dict[str, Message]] = {
     ),
     "frame-ping": frames.Ping(number=4),
     "frame-finished": frames.Finished(number=5, completion=COMPLETION_MADE),
+    "frame-rate-limited": frames.Failed(number=1, error=RATE_LIMITED),
     "frame-failed": frames.Failed(number=5, error=ENVELOPE, attempts=(SUMMARY,)),
     "cancel-completion": frames.CancelCompletion(
         tenant=TENANT, completion_id=COMPLETION

@@ -6,8 +6,9 @@ import httpx
 import pytest
 from gateway_world import OPENED, Headers, finished
 
-from contracts.frames import Failed, TextDelta
+from contracts.frames import Failed, Opened, TextDelta
 from contracts.problems import Code, ErrorEnvelope, problem
+from contracts.rates import Measure, RateStanding
 from faults import TransientFault
 
 CHAT = "/v1/chat/completions"
@@ -19,6 +20,28 @@ BODY: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hi"}],
 }
 HELLO = (OPENED, TextDelta(part=0, text="Hello"), finished(TEXT))
+RATES = (
+    RateStanding(
+        policy="api-key-requests",
+        measure=Measure.REQUESTS,
+        limit=60,
+        left=59,
+        resets_in_s=0.2,
+    ),
+    RateStanding(
+        policy="tenant-tokens",
+        measure=Measure.TOKENS,
+        limit=9_000,
+        left=20,
+        resets_in_s=59.5,
+    ),
+    RateStanding(policy="user-concurrent", measure=Measure.CONCURRENT, limit=8, left=7),
+)
+RATED = Opened(completion_id="cmpl_1", instance="broker_1", rates=RATES)
+POLICY = (
+    '"api-key-requests";q=60;w=60, "tenant-tokens";q=9000;qu="tokens";w=60, '
+    '"user-concurrent";q=8;qu="concurrent-requests"'
+)
 CUT = TransientFault("the stream was cut", code=Code.STREAM_CUT)
 BOTH = pytest.mark.parametrize("path", [CHAT, MESSAGES])
 

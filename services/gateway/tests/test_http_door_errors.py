@@ -1,6 +1,17 @@
 import httpx
 import pytest
-from door_world import BODY, BOTH, CHAT, HELLO, MESSAGES, ask, error_of, failed
+from door_world import (
+    BODY,
+    BOTH,
+    CHAT,
+    HELLO,
+    MESSAGES,
+    POLICY,
+    RATES,
+    ask,
+    error_of,
+    failed,
+)
 from gateway_world import AS_ADMIN, OPENED, Headers, ScriptedBus
 
 from contracts.problems import Code
@@ -63,6 +74,28 @@ async def test_a_wait_is_told_in_both_units_and_bounded(
     assert first.headers["retry-after-ms"] == "1500"
     assert first.headers["x-should-retry"] == "true"
     assert second.headers["retry-after"] == "60"
+
+
+@BOTH
+async def test_a_rate_limit_is_told_as_the_ietf_has_it(
+    client: httpx.AsyncClient, acme: Headers, bus: ScriptedBus, path: str
+) -> None:
+    """429 with what is limited and when to come, in the vendor's envelope."""
+    refused = failed(Code.RATE_LIMITED, retryable=True, after_s=1.5)
+    told = (
+        RATES[0].model_copy(update={"left": 0, "resets_in_s": 1.5}),
+        *(each.model_copy(update={"resets_in_s": None}) for each in RATES[1:]),
+    )
+    error = refused.error.model_copy(update={"rates": told})
+    bus.scripts.append((OPENED, refused.model_copy(update={"error": error})))
+    answer = await ask(client, path, acme, stream=True)
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "2"
+    assert answer.headers["ratelimit-policy"] == POLICY
+    assert answer.headers["ratelimit"] == (
+        '"api-key-requests";r=0;t=2, "tenant-tokens";r=20, "user-concurrent";r=7'
+    )
+    assert error_of(path, answer)["type"] == "rate_limit_error"
 
 
 @BOTH

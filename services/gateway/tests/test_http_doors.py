@@ -4,7 +4,19 @@ from typing import Any
 
 import httpx
 import pytest
-from door_world import BODY, BOTH, CHAT, CUT, HELLO, MESSAGES, TEXT, ask, failed
+from door_world import (
+    BODY,
+    BOTH,
+    CHAT,
+    CUT,
+    HELLO,
+    MESSAGES,
+    POLICY,
+    RATED,
+    TEXT,
+    ask,
+    failed,
+)
 from gateway_world import (
     OPENED,
     Await,
@@ -46,6 +58,29 @@ async def test_an_answer_comes_whole_and_says_who_gave_it(
     assert answer.headers["x-de-completion-id"] == question.completion_id
     assert question.tenant == "acme"
     assert not question.deltas
+
+
+@BOTH
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_an_answer_says_what_is_left_of_its_rate_limits(
+    client: httpx.AsyncClient,
+    acme: Headers,
+    bus: ScriptedBus,
+    path: str,
+    *,
+    is_streamed: bool,
+) -> None:
+    """In the IETF's fields, in whole seconds; without limits there are none."""
+    bus.scripts += [(RATED, *HELLO[1:]), HELLO]
+    limited, free = [
+        await ask(client, path, acme, stream=is_streamed) for _ in range(2)
+    ]
+    assert limited.status_code == free.status_code == 200
+    assert limited.headers["ratelimit-policy"] == POLICY
+    assert limited.headers["ratelimit"] == (
+        '"api-key-requests";r=59;t=1, "tenant-tokens";r=20;t=60, "user-concurrent";r=7'
+    )
+    assert not {"ratelimit", "ratelimit-policy"} & set(free.headers)
 
 
 @BOTH

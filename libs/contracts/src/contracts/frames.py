@@ -15,6 +15,7 @@ from contracts.completions import AttemptSummary, Completion
 from contracts.ids import CompletionId, InstanceId
 from contracts.message import Message
 from contracts.problems import ErrorEnvelope
+from contracts.rates import RateStanding
 
 PING_INTERVAL_S = 5.0
 IDLE_LIMIT_S = 15.0
@@ -30,6 +31,8 @@ class Opened(Message):
     """The question."""
     instance: InstanceId
     """Send a cancel to this replica."""
+    rates: tuple[RateStanding, ...] | None = None
+    """The rate limits that the call was held to; None without any."""
 
 
 class TextDelta(Message):

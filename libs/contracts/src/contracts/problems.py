@@ -10,6 +10,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from contracts.message import Message
+from contracts.rates import RateStanding
 
 PROBLEM_TYPE_PREFIX = "urn:digital-employee:problem:"
 
@@ -104,6 +105,8 @@ class ErrorEnvelope(Message):
     """Whether asking again later may help."""
     retry_after_s: float | None = Field(default=None, ge=0)
     """Seconds to wait before asking again."""
+    rates: tuple[RateStanding, ...] | None = None
+    """The rate limits that the call was held to, where one of them refused it."""
 
 
 def problem(

@@ -42,6 +42,8 @@ _tool = LabelGuard(64)
 _account = LabelGuard(16)
 _kind = LabelGuard(8)
 _state = LabelGuard(8)
+_measure = Closed(frozenset({"requests", "tokens", "concurrent"}))
+_rate_step = Closed(frozenset({"admit", "settle", "keep"}))
 
 
 def _http(*, method: str, route: str, status: int) -> Labels:
@@ -122,6 +124,14 @@ def _of_kind(*, kind: str) -> Labels:
 
 def _of_kind_and_state(*, kind: str, state: str) -> Labels:
     return {"kind": _kind(kind), "state": _state(state)}
+
+
+def _of_kind_and_measure(*, kind: str, measure: str) -> Labels:
+    return {"kind": _kind(kind), "measure": _measure(measure)}
+
+
+def _of_rate_step(*, step: str) -> Labels:
+    return {"step": _rate_step(step)}
 
 
 def _of_nothing() -> Labels:
@@ -226,6 +236,26 @@ budget_refusals_total = Counter(
 budget_denials_total = Counter(
     "budget_denials_total", "Completions denied by ai-broker, by why.", _of_why
 )
+rate_limited_total = Counter(
+    "rate_limited_total",
+    "Completions refused by a rate limit, by kind of scope and what is limited.",
+    _of_kind_and_measure,
+)
+rate_limits_skipped_total = Counter(
+    "rate_limits_skipped_total",
+    "Calls whose rates could not be counted, by when; admitted uncounted.",
+    _of_rate_step,
+)
+rate_file_reloads_total = Counter(
+    "rate_file_reloads_total",
+    "Changed files of rate limits, taken or rejected.",
+    _of_outcome,
+)
+rate_file_rejected = Gauge(
+    "rate_file_rejected",
+    "1 while the file of rate limits has a mistake and the last good one is used.",
+    _of_nothing,
+)
 budget_slices_pico_usd = Gauge(
     "budget_slices_pico_usd", "Pico-USD lent to this replica, by state.", _of_state
 )
@@ -268,6 +298,9 @@ COUNTERS = (
     ledger_pico_usd_total,
     budget_refusals_total,
     budget_denials_total,
+    rate_limited_total,
+    rate_limits_skipped_total,
+    rate_file_reloads_total,
     catalogue_reloads_total,
 )
 HISTOGRAMS = (
@@ -287,6 +320,7 @@ GAUGES = (
     budget_pico_usd,
     budget_slices_pico_usd,
     catalogue_rejected,
+    rate_file_rejected,
     cost_last_hour_pico_usd,
     ai_breaker_state,
 )

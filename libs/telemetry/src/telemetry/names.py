@@ -27,6 +27,9 @@ CounterName = Literal[
     "events_received_total",
     "budget_refusals_total",
     "budget_denials_total",
+    "rate_limited_total",
+    "rate_limits_skipped_total",
+    "rate_file_reloads_total",
     "catalogue_reloads_total",
 ]
 HistogramName = Literal[
@@ -46,6 +49,7 @@ GaugeName = Literal[
     "budget_pico_usd",
     "budget_slices_pico_usd",
     "catalogue_rejected",
+    "rate_file_rejected",
     "cost_last_hour_pico_usd",
     "ai_breaker_state",
 ]

@@ -13,9 +13,11 @@ import yaml
 from ai_broker.adapters.answer_cache import SqlAnswerCache
 from ai_broker.adapters.credentials import SqlCredentials
 from ai_broker.adapters.keyring import Keyring, read_keks
+from ai_broker.adapters.memory_quotas import MemoryQuotas
 from ai_broker.adapters.meter import BusMeter
 from ai_broker.adapters.offers import CatalogueFile, FileOffers, Surroundings
 from ai_broker.adapters.own_vendors import OwnVendors
+from ai_broker.adapters.rate_file import NoRates, RateFile
 from ai_broker.adapters.slices import SqlSlices
 from ai_broker.adapters.sql import SqlStore
 from ai_broker.adapters.tables import SHARED
@@ -31,14 +33,17 @@ from ai_broker.entrypoints.http import checks
 from ai_broker.entrypoints.subscribers import subscriptions
 from ai_broker.handlers import (
     Desk,
+    keep_places_forever,
     prune_forever,
     refresh_forever,
+    refresh_rates_forever,
     rewrap_forever,
     sweep_forever,
     tell_forever,
 )
 from ai_broker.handlers.money import Money
 from ai_broker.ports import Aside, Deps, EmbeddingVendor, Limits, Vendor, here
+from ai_broker.ports.rates import Quotas, Rates
 from ai_broker.settings import Settings
 from contracts.subjects import Service
 from determinism import Bell, Clock, IdSource, SystemClock, SystemIds
@@ -62,9 +67,11 @@ class Composed:
     deps: Deps
     pool: VendorPool
     offers: FileOffers | None
+    quotas: Quotas
 
     async def close(self) -> None:
-        """Close every vendor's connections."""
+        """Close every connection to vendors and to Redis."""
+        await self.quotas.close()
         if self.offers is not None:
             await self.offers.close()
         await self.pool.close()
@@ -122,16 +129,18 @@ def compose(
         prices=money.tariff,
     )
     desk = Desk(deps, money.purse)
-    own = subscriptions(desk, money.returns)
+    quotas = open_quotas(settings, clock)
+    rates = Rates(open_rates(settings.rate_file), quotas)
+    own = subscriptions(desk, money.returns, rates)
     keeping = housekeeping(Service.AI_BROKER, delivery, dispatcher(own))
-    loops = _loops(deps, relay, desk, money)
+    loops = _loops(deps, relay, desk, money, rates)
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
-    return Composed(runnable, deps, pool, offers)
+    return Composed(runnable, deps, pool, offers, quotas)
 
 
 def _loops(
-    deps: Deps, relay: Relay, desk: Desk, money: Money
+    deps: Deps, relay: Relay, desk: Desk, money: Money, rates: Rates
 ) -> tuple[Callable[[], Awaitable[None]], ...]:
     forever = (
         tell_forever,
@@ -141,7 +150,11 @@ def _loops(
         refresh_forever,
     )
     own = (partial(each, deps) for each in forever)
-    return (relay.run, desk.drains.run, *money.loops, *own)
+    rating = (
+        partial(each, deps, rates)
+        for each in (refresh_rates_forever, keep_places_forever)
+    )
+    return (relay.run, desk.drains.run, *money.loops, *own, *rating)
 
 
 def open_offers(settings: Settings, clock: Clock) -> FileOffers:
@@ -169,6 +182,22 @@ def _offered(
         raise ValueError(f"{settings.catalogue_file}: cannot be read")
     keyable = addresses(catalogue, settings.vendor_environment, settings.sandbox_url)
     return vendors, menu_of(catalogue, vendors), keyable
+
+
+def open_rates(path: Path | None) -> RateFile | NoRates:
+    """Read the rate limits; a mistake in them stops the start."""
+    return NoRates() if path is None else RateFile(path)
+
+
+def open_quotas(settings: Settings, clock: Clock) -> Quotas:
+    """Return where rates are counted; nothing is connected by it."""
+    if settings.redis_url is None:
+        return MemoryQuotas(clock)
+    # Half a second and 25 MB that only those pay who use it.
+    from ai_broker.adapters.redis_quotas import open_redis  # noqa: PLC0415
+
+    url = settings.redis_url.get_secret_value()
+    return open_redis(url, is_cluster=settings.redis_cluster, clock=clock)
 
 
 def read_guards(path: Path | None) -> GuardBook:

@@ -29,6 +29,12 @@ class Settings(ServiceSettings):
     """Vendors, models and aliases."""
     guard_file: Path | None = None
     """Which tenants' personal data is masked on its way to vendors; none without."""
+    rate_file: Path | None = None
+    """Rate limits, read again when it changes; none without."""
+    redis_url: SecretStr | None = None
+    """Where all replicas count rates together; each counts by itself without."""
+    redis_cluster: bool = False
+    """Whether that is a Redis Cluster."""
     sandbox_url: str | None = None
     """The sandbox vendor's address; without it there are only real vendors."""
     vendor_environment: Mapping[str, str] = Field(

@@ -8,17 +8,16 @@ but a log line and a metric.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import yaml
 
 import telemetry
 from ai_broker.adapters.key_files import KeyFile, find_key_files
 from ai_broker.adapters.vendors.pool import FileKeyed
+from ai_broker.adapters.watched_file import WatchedFile
 from ai_broker.domain.catalogue import (
     Catalogue,
     Endpoint,
@@ -28,8 +27,6 @@ from ai_broker.domain.catalogue import (
 )
 from ai_broker.ports import EmbeddingVendor, Offer
 from determinism import Clock
-
-BYTES_MAX: Final = 4 * 1024 * 1024
 
 log = telemetry.get_logger()
 
@@ -56,8 +53,7 @@ class CatalogueFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp: tuple[int, int, int] | None = None
-        self._digest = b""
+        self._file = WatchedFile(path)
 
     def newer(self) -> Catalogue | None:
         """
@@ -66,26 +62,9 @@ class CatalogueFile:
         Raises:
             ValueError: It cannot be read; each version says so once.
         """
-        try:
-            found = self.path.stat()
-            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-            if stamp == self._stamp:
-                return None
-            self._stamp = stamp
-            with self.path.open("rb") as file:
-                content = file.read(BYTES_MAX + 1)
-        except OSError as cause:
-            told = self._stamp is None
-            self._stamp, self._digest = None, b""
-            if told:
-                return None
-            raise ValueError(f"{self.path}: cannot be read") from cause
-        if len(content) > BYTES_MAX:
-            raise ValueError(f"{self.path}: larger than {BYTES_MAX} bytes")
-        digest = hashlib.sha256(content).digest()
-        if digest == self._digest:
+        content = self._file.newer()
+        if content is None:
             return None
-        self._digest = digest
         try:
             return Catalogue.model_validate(yaml.safe_load(content))
         except yaml.YAMLError as cause:

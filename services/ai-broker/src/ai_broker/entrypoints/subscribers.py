@@ -4,6 +4,7 @@ from ai_broker import handlers
 from ai_broker.domain import embedding
 from ai_broker.handlers import Desk
 from ai_broker.handlers.returns import Returns
+from ai_broker.ports.rates import Rates
 from contracts import subjects
 from contracts.budgets import LeaseRecall
 from contracts.completions import CompletionRequest
@@ -27,19 +28,21 @@ from messaging.subscriptions import (
     Subscription,
 )
 
+Subscriptions = tuple[Subscription, ...]
 
-def subscriptions(desk: Desk, returns: Returns) -> tuple[Subscription, ...]:
+
+def subscriptions(desk: Desk, returns: Returns, rates: Rates) -> Subscriptions:
     """Bind every subject to its handler."""
 
     async def on_completion_requested(
         request: CompletionRequest, _delivery: Delivery, sink: FrameSink
     ) -> None:
-        await handlers.complete(request, sink, desk)
+        await handlers.admit(request, sink, desk, rates)
 
     async def on_embedding_requested(
         request: EmbeddingRequest, _delivery: Delivery, sink: FrameSink
     ) -> None:
-        await handlers.complete(embedding.question_of(request), sink, desk)
+        await handlers.admit(embedding.question_of(request), sink, desk, rates)
 
     async def on_cancel(message: CancelCompletion) -> None:
         await handlers.cancel(message, desk)

@@ -17,6 +17,7 @@ from gateway.domain.told import Contradicted
 from gateway.entrypoints.dialect import Dialect, dialect_of, request_id
 from gateway.entrypoints.middleware import Receive, Scope, Send
 from gateway.entrypoints.problems import respond
+from gateway.entrypoints.rate_headers import rate_headers
 from gateway.handlers.completions import Asking, Piece, broken
 from gateway.ports import Deps
 
@@ -124,6 +125,7 @@ class Reply(Generic[Q]):
             await send({"type": "http.response.body", "body": chunk})
             return
         response = self._refusal(envelope, scope)
+        response.headers.update(rate_headers(envelope.rates or self._asking.rates))
         response.headers["x-de-completion-id"] = self._question.request.completion_id
         await response(scope, receive, send)
 
@@ -164,6 +166,8 @@ class Reply(Generic[Q]):
             is_anthropic = dialect_of(scope) is Dialect.ANTHROPIC
             name = b"request-id" if is_anthropic else b"x-request-id"
             headers.append((name, found.encode()))
+        rates = rate_headers(self._asking.rates)
+        headers += [(name.encode(), value.encode()) for name, value in rates.items()]
         if completion is not None:
             headers += _answered_by(completion)
         return headers

@@ -25,6 +25,7 @@ from contracts.frames import (
     VectorsDelta,
 )
 from contracts.problems import Code, ErrorEnvelope, problem
+from contracts.rates import RateStanding
 from determinism import backoff_s
 from faults import Fault, TransientFault
 from gateway.ports import Deps
@@ -63,6 +64,8 @@ class Asking:
         self._stream: FrameStream | None = None
         self._is_told = False
         self._is_given_up = False
+        self.rates: tuple[RateStanding, ...] | None = None
+        """The rate limits that the question was held to, as far as it is known."""
 
     async def run(self, tell: Tell) -> Completion | ErrorEnvelope:
         """Ask until there is an answer, or a reason why there is none."""
@@ -116,6 +119,7 @@ class Asking:
                 case Failed():
                     return frame.error
                 case Opened():
+                    self.rates = frame.rates
                     if self._is_given_up:
                         await stream.cancel()
                 case Ping():

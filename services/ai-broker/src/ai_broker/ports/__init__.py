@@ -343,7 +343,9 @@ class Limits:
     prune_s: float = 600.0
     """How often old completions are looked for."""
     refresh_s: float = 2.0
-    """How often it is looked whether the catalogue has changed."""
+    """How often it is looked whether the catalogue or the rate limits have changed."""
+    keep_places_s: float = 10.0
+    """How often calls at once are kept from lapsing; well within how long they last."""
     rewrap_s: float = 600.0
     """How often keys sealed under an older KEK are looked for."""
     keep_s: float = 30 * 86_400.0
