@@ -6,7 +6,7 @@ was share it; a module that needs another kind, or its own, gets a new one.
 """
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from testkit.platform_customer import Customer
 # Test folders are no packages: this makes ``sdk_clients`` importable beside them.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from rate_limits import RateLimits
 from sdk_clients import Clients, clients_of
 
 HERE = Path(__file__).parent
@@ -37,9 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Landlord:
-    """Keeps at most one platform running."""
+    """
+    Keeps at most one platform running.
 
-    def __init__(self) -> None:
+    Args:
+        environment: What every platform's services are told.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._running: Platform | None = None
 
     async def lend(self, replicas: int) -> Platform:
@@ -49,7 +56,7 @@ class Landlord:
             return running
         await self.clear()
         # Noted first, so that one that does not become ready is stopped as well.
-        self._running = Platform(replicas)
+        self._running = Platform(replicas, environment=self._environment)
         await self._running.start()
         return self._running
 
@@ -60,10 +67,20 @@ class Landlord:
             assert await running.down() == []
 
 
+@pytest.fixture(scope="session")
+def rates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RateLimits]:
+    """Lend the rate limits of every platform: none until a test writes some."""
+    rates = RateLimits(tmp_path_factory.mktemp("rates") / "rates.yaml")
+    try:
+        yield rates
+    finally:
+        rates.server.stop()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def landlord() -> AsyncIterator[Landlord]:
+async def landlord(rates: RateLimits) -> AsyncIterator[Landlord]:
     """Lend whoever starts and stops platforms."""
-    landlord = Landlord()
+    landlord = Landlord(rates.environment)
     try:
         yield landlord
     finally:

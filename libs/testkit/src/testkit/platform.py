@@ -50,6 +50,7 @@ class Platform:
     Args:
         replicas: Processes of each service.
         folder: Its state; a throwaway one by default, deleted by ``down``.
+        environment: What its services are told beside what they always are.
     """
 
     customer: Customer
@@ -59,8 +60,14 @@ class Platform:
     vendor: Vendor
     endpoints: dict[str, Any]
 
-    def __init__(self, replicas: int = 1, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        replicas: int = 1,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.replicas = replicas
+        self._environment = environment or {}
         self._is_throwaway = folder is None
         self.state = State(folder or Path(tempfile.mkdtemp(prefix="de-platform-")))
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -236,7 +243,11 @@ class Platform:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "DE_STATE_DIR": str(self.state.folder)},
+                env={
+                    **os.environ,
+                    **self._environment,
+                    "DE_STATE_DIR": str(self.state.folder),
+                },
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 -- a killed test run
             )
 

@@ -123,6 +123,7 @@ class Customer:
         self, tenant: str, api_key: str, login: NatsLogin, gateways: Sequence[str]
     ) -> None:
         self.tenant = tenant
+        self.api_key = api_key
         self.login = login
         headers = {"authorization": f"Bearer {api_key}"}
         limits = httpx.Limits(max_connections=CONNECTIONS_MAX)
