@@ -286,6 +286,35 @@ async def test_a_frozen_redis_holds_nobody_up(limit: Limit) -> None:
         await counting.close()
 
 
+class Jumping(SystemClock):
+    """The time, and what a test adds to it."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+async def test_only_one_call_looks_whether_redis_is_back(limit: Limit) -> None:
+    """The others of that moment pass at once, as those before."""
+    clock = Jumping()
+    with running_valkey() as server:
+        counting = open_redis(server.url, is_cluster=False, clock=clock)
+        server.pause()
+        limits = [limit(Measure.REQUESTS, 1_000)]
+        with pytest.raises(TransientFault, match="DeadlineExceeded"):
+            await counting.admit(limits, "a")
+        clock.ahead_s = 1.5
+        asking = (counting.admit(limits, str(number)) for number in range(50))
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        waited = [each for each in answers if "just now" not in str(each)]
+        assert [type(each) for each in waited] == [TransientFault]
+        server.resume()
+        clock.ahead_s = 3.0
+        assert is_in(await counting.admit(limits, "b"))
+        await counting.close()
+
+
 async def test_memory_forgets_rates_that_are_free_again() -> None:
     """Users come and go; what is kept is what something is taken of."""
     counting = MemoryQuotas(SystemClock())
