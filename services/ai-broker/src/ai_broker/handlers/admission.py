@@ -6,8 +6,8 @@ import telemetry
 from ai_broker.domain import estimation
 from ai_broker.domain.quota import Bound, Verdict
 from ai_broker.handlers.caller import Caller
-from ai_broker.handlers.complete import complete
 from ai_broker.handlers.desk import Desk
+from ai_broker.handlers.flights import complete_once
 from ai_broker.ports.rates import Rates
 from contracts.completions import CompletionRequest
 from contracts.frames import Failed, Finished, Opened
@@ -31,21 +31,21 @@ async def admit(
     """
     bounds = rates.file.now().bounds(request, lambda: estimation.unheard(request).total)
     if not bounds:
-        await complete(request, sink, desk)
+        await complete_once(request, sink, desk)
         return
     holder = desk.deps.ids.new("call")
     try:
         verdict = await rates.quotas.admit(bounds, holder)
     except TransientFault:
         telemetry.metrics.rate_limits_skipped_total.add(1, step="admit")
-        await complete(request, sink, desk)
+        await complete_once(request, sink, desk)
         return
     if verdict.refused_by is not None:
         await _refuse(request, sink, desk, verdict, verdict.refused_by)
         return
     call = _Call(sink, verdict, bounds, holder, rates, desk)
     try:
-        await complete(request, call, desk)
+        await complete_once(request, call, desk)
     finally:
         await call.settle(None)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from ai_broker.handlers.board import Board
 from ai_broker.handlers.drains import Drains
 from ai_broker.handlers.purse import Purse
-from ai_broker.handlers.running import Running
+from ai_broker.handlers.running import Flight, Running
 from ai_broker.ports import Deps
 
 Key = tuple[str, str]
@@ -32,6 +32,8 @@ class Desk:
         self.deps = deps
         self.purse = purse
         self.running: dict[Key, Running] = {}
+        self.flights: dict[Key, Flight] = {}
+        """By tenant and question, those whose answer equal ones may take."""
         self.board = Board(deps.clock, deps.ids)
         self.drains = Drains(deps)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from ai_broker.domain.answer import Delta
@@ -77,3 +78,11 @@ class Running:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+@dataclass(eq=False)
+class Flight:
+    """A question under way, whose answer equal ones may take."""
+
+    completion_id: str
+    over: asyncio.Event = field(default_factory=asyncio.Event)
