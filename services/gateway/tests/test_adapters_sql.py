@@ -23,7 +23,7 @@ from persistence.migrations import differences
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123_456, tzinfo=UTC)
 REQUEST = TaskRequest.model_validate(BODY)
 ACME = Principal("key_1", Role.TENANT, "acme")
-KEY = ApiKey("key_1", Role.TENANT, "acme", "first", "0" * 64, NOW, NOW, None)
+KEY = ApiKey("key_1", Role.TENANT, "acme", "first", "0" * 64, NOW, NOW, None, 60)
 
 
 def store_on(database: Database, woken: list[str] | None = None) -> SqlStore:

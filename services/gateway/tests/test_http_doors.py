@@ -18,6 +18,7 @@ from door_world import (
     failed,
 )
 from gateway_world import (
+    AS_ADMIN,
     OPENED,
     Await,
     Headers,
@@ -301,3 +302,25 @@ async def test_as_many_answers_as_allowed_are_under_way(
             await stream.cancel()
     assert third.status_code == 529
     assert third.headers["x-should-retry"] == "true"
+
+
+@BOTH
+async def test_a_key_may_take_kept_answers_unless_a_request_says_otherwise(
+    client: httpx.AsyncClient, acme: Headers, bus: ScriptedBus, path: str
+) -> None:
+    """Opted into for each key; a header is nearer, and 0 means a new answer."""
+    made = await client.post(
+        "/v1/keys", json={"tenant": "acme", "cache_ttl_s": 600}, headers=AS_ADMIN
+    )
+    assert made.json()["key"]["cache_ttl_s"] == 600
+    caching = {"authorization": f"Bearer {made.json()['api_key']}"}
+    bus.scripts += [HELLO] * 5
+    for headers in (
+        acme,
+        caching,
+        caching | {"x-de-cache-ttl": "5"},
+        caching | {"x-de-cache-ttl": "0"},
+        acme | {"x-de-cache-ttl": "0"},
+    ):
+        assert (await ask(client, path, headers)).status_code == 200
+    assert [each.cache_ttl_s for each in bus.questions] == [None, 600, 5, None, None]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Row
+from sqlalchemy import BigInteger, Column, MetaData, Row
 from sqlmodel import Field, SQLModel
 
 from contracts.tasks import TaskView
@@ -50,6 +50,9 @@ class ApiKeyRow(GatewayTable, table=True):
     revoked_at: datetime | None = Field(
         default=None, sa_column=Column(Instant, nullable=True)
     )
+    cache_ttl_s: int | None = Field(
+        default=None, sa_column=Column(BigInteger, nullable=True)
+    )
 
 
 class SubmissionRow(GatewayTable, table=True):
@@ -75,6 +78,7 @@ def api_key(row: Row[Any]) -> ApiKey:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        cache_ttl_s=row.cache_ttl_s,
     )
 
 

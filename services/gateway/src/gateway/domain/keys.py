@@ -34,6 +34,8 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    cache_ttl_s: int | None = None
+    """How old an equal question's answer its questions take, unless they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Principal:
     key_id: str
     role: Role
     tenant: str | None
+    cache_ttl_s: int | None = None
+    """As the key has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +86,4 @@ def authenticate(
         return None
     if stored.expires_at is not None and stored.expires_at <= now:
         return None
-    return Principal(stored.key_id, stored.role, stored.tenant)
+    return Principal(stored.key_id, stored.role, stored.tenant, stored.cache_ttl_s)

@@ -10,7 +10,7 @@ HEADERS: Final = {
         "boolean",
         "Leave out what the answering vendor has no place for, instead of refusing",
     ),
-    "x-de-cache-ttl": ("integer", "Take an equal question's answer up to so old, in s"),
+    "x-de-cache-ttl": ("integer", "Take an equal answer up to so old, in s; 0: none"),
     "Idempotency-Key": ("string", "The same key with the same body: the same answer"),
 }
 ERRORS: Final = {

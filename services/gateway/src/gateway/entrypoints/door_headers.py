@@ -28,6 +28,7 @@ class DoorHeaders:
     idempotency_key: str | None
     drop_unsupported: bool
     cache_ttl_s: int | None
+    """0 takes no kept answer, whatever the key says."""
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> DoorHeaders:
@@ -80,8 +81,8 @@ def _cache_ttl_s(value: str | None) -> int | None:
     if value is None:
         return None
     is_whole = value.isascii() and value.isdecimal() and len(value) <= len("2592000")
-    if not is_whole or not 1 <= int(value) <= CACHE_TTL_MAX_S:
-        raise _unfit(CACHE_TTL, f"must be whole seconds from 1 to {CACHE_TTL_MAX_S}")
+    if not is_whole or not 0 <= int(value) <= CACHE_TTL_MAX_S:
+        raise _unfit(CACHE_TTL, f"must be whole seconds from 0 to {CACHE_TTL_MAX_S}")
     return int(value)
 
 

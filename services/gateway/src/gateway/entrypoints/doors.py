@@ -19,6 +19,7 @@ from contracts.message import JsonObject
 from contracts.problems import Code, ErrorEnvelope, Problem
 from gateway.domain.answer_stream import AnswerStream
 from gateway.domain.fields import Unfit
+from gateway.domain.keys import Principal
 from gateway.domain.question import Asked, Asker, completion_id_for
 from gateway.entrypoints.documents import json_of
 from gateway.entrypoints.door_headers import DoorHeaders, read_headers
@@ -89,7 +90,7 @@ class Door(Generic[Q]):
         if self._slots.locked():
             raise _overloaded()
         async with self._slots:
-            asker = self._asker(tenant, principal.key_id, headers, deps)
+            asker = self._asker(tenant, principal, headers, deps)
             # LimitBody has read it whole.
             question = self._read((await receive()).get("body", b""), asker)
             stream = None
@@ -105,14 +106,17 @@ class Door(Generic[Q]):
             await reply(scope, receive, send)
 
     def _asker(
-        self, tenant: str, api_key_id: str, headers: DoorHeaders, deps: Deps
+        self, tenant: str, principal: Principal, headers: DoorHeaders, deps: Deps
     ) -> Asker:
         longest_s = self._bounds.completion_s
         streamed_s = min(headers.timeout_s or longest_s, longest_s)
         key = headers.idempotency_key
+        cache_ttl_s = headers.cache_ttl_s
+        if cache_ttl_s is None:
+            cache_ttl_s = principal.cache_ttl_s
         return Asker(
             tenant=tenant,
-            api_key_id=api_key_id,
+            api_key_id=principal.key_id,
             completion_id=(
                 deps.ids.new("cmpl") if key is None else completion_id_for(tenant, key)
             ),
@@ -121,7 +125,7 @@ class Door(Generic[Q]):
             # Nothing comes before the end, so the SDK's patience is the deadline.
             whole_s=min(streamed_s, headers.sdk_timeout_s or streamed_s),
             drop_unsupported=headers.drop_unsupported,
-            cache_ttl_s=headers.cache_ttl_s,
+            cache_ttl_s=cache_ttl_s or None,
             tools_max=self._bounds.tools_max,
         )
 

@@ -31,6 +31,8 @@ class KeyView(Message):
     """When it stops working."""
     revoked_at: Instant | None
     """When it was revoked."""
+    cache_ttl_s: int | None = None
+    """How old an equal question's answer its completions take, in seconds."""
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:

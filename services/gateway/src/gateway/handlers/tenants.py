@@ -59,6 +59,9 @@ class KeyRequest(Document):
     """What it is for."""
     expires_at: Instant | None = None
     """When it stops working."""
+    cache_ttl_s: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    """How old an equal question's answer its completions take, in seconds, unless a
+    request says; absent: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,9 @@ async def create_tenant(request: TenantRequest, deps: Deps) -> NewTenant:
         nats_password_hash=deps.hash_password(password),
         created_at=now,
     )
-    new_key = _new_key(Role.TENANT, request.tenant, "first key", None, now, deps)
+    new_key = _new_key(
+        Role.TENANT, KeyRequest(tenant=request.tenant, name="first key"), now, deps
+    )
 
     def transaction(work: Work) -> bool:
         if not work.add_tenant(tenant):
@@ -152,7 +157,7 @@ async def create_key(request: KeyRequest, deps: Deps) -> NewKey:
     """
     role = Role.ADMIN if request.tenant is None else Role.TENANT
     now = deps.clock.now()
-    new = _new_key(role, request.tenant, request.name, request.expires_at, now, deps)
+    new = _new_key(role, request, now, deps)
 
     def transaction(work: Work) -> bool:
         known = {tenant.tenant for tenant in work.tenants()}
@@ -232,23 +237,17 @@ async def _announce(tenant: Tenant, deps: Deps) -> None:
         log.warning("tenant_not_reconciled_yet", tenant=tenant.tenant, why=str(cause))
 
 
-def _new_key(
-    role: Role,
-    tenant: str | None,
-    name: str,
-    expires_at: datetime | None,
-    now: datetime,
-    deps: Deps,
-) -> NewKey:
+def _new_key(role: Role, request: KeyRequest, now: datetime, deps: Deps) -> NewKey:
     secret = deps.ids.secret()
     key_id = deps.ids.secret()[:KEY_ID_LENGTH]
     key = ApiKey(
         key_id=key_id,
         role=role,
-        tenant=tenant,
-        name=name,
+        tenant=request.tenant,
+        name=request.name,
         secret_hash=secret_hash(secret),
         created_at=now,
-        expires_at=expires_at,
+        expires_at=request.expires_at,
+        cache_ttl_s=request.cache_ttl_s,
     )
     return NewKey(key, spell(key_id, secret))
