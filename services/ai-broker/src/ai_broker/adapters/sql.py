@@ -8,6 +8,18 @@ from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_, up
 
 import telemetry
 from ai_broker.adapters.answer_cache import keep_answer
+from ai_broker.adapters.statements import (
+    ADD_ATTEMPT,
+    ADD_COMPLETION,
+    END_COMPLETION,
+    LOCK_COMPLETION,
+    READ_ATTEMPTS,
+    READ_COMPLETION,
+    RENEW_CLAIM,
+    SAVE_ATTEMPT,
+    SAVE_COMPLETION,
+    SETTLE_ATTEMPT,
+)
 from ai_broker.adapters.tables import (
     ATTEMPT,
     CACHED_ANSWER,
@@ -23,7 +35,7 @@ from ai_broker.adapters.tables import (
 )
 from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.catalogue import Candidate
-from ai_broker.domain.completion import Held, State
+from ai_broker.domain.completion import Held
 from ai_broker.ports import Work
 from contracts.completions import Completion, CompletionRequest
 from contracts.owed import Owed
@@ -32,7 +44,7 @@ from determinism import Bell, Clock
 from persistence.database import Database
 from persistence.delivery import outbox_rows
 from persistence.outbox import Outbox
-from persistence.tables import dialect_of, insert_into
+from persistence.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -108,69 +120,45 @@ class SqlWork:
 
     def completion(self, tenant: str, completion_id: str) -> Held | None:
         """Return the completion, locked until the transaction ends."""
-        query = select(COMPLETION).where(
-            COMPLETION.c.tenant == tenant, COMPLETION.c.completion_id == completion_id
-        )
-        row = self._conn.execute(query.with_for_update() if self._lock else query)
-        found = row.first()
+        query = LOCK_COMPLETION if self._lock else READ_COMPLETION
+        found = query.first(self._conn, _at(tenant, completion_id))
         return None if found is None else held_of(found)
 
     def add_completion(self, held: Held) -> bool:
-        """Insert a new completion; False when another writer was first."""
-        statement = insert_into(COMPLETION, dialect_of(self._conn))
-        added = self._conn.execute(
-            statement.on_conflict_do_nothing(), completion_values(held)
-        )
-        return added.rowcount == 1
+        """Insert a new completion; False when there is one already."""
+        return ADD_COMPLETION.change(self._conn, completion_values(held)) == 1
 
     def save_completion(self, held: Held) -> None:
         """Save a completion that this transaction has read."""
-        self._conn.execute(
-            update(COMPLETION)
-            .where(
-                COMPLETION.c.tenant == held.tenant,
-                COMPLETION.c.completion_id == held.completion_id,
-            )
-            .values(completion_values(held))
-        )
+        SAVE_COMPLETION.change(self._conn, _changes(held))
+
+    def end_completion(self, held: Held) -> bool:
+        """Save how a completion ended; False when its claim is lost."""
+        return END_COMPLETION.change(self._conn, _changes(held)) == 1
 
     def renew(self, held: Held, until: datetime) -> bool:
         """Hold a claim longer; False when it is lost."""
-        renewed = self._conn.execute(
-            update(COMPLETION)
-            .where(
-                COMPLETION.c.tenant == held.tenant,
-                COMPLETION.c.completion_id == held.completion_id,
-                COMPLETION.c.fence == held.fence,
-                COMPLETION.c.state == State.RUNNING.value,
-            )
-            .values(until=until)
-        )
-        return renewed.rowcount == 1
+        at = _at(held.tenant, held.completion_id)
+        values = {**at, "at_fence": held.fence, "until": until}
+        return RENEW_CLAIM.change(self._conn, values) == 1
 
     def attempts(self, tenant: str, completion_id: str) -> Sequence[Attempt]:
         """Return the attempts of a completion, by number."""
-        rows = self._conn.execute(
-            select(ATTEMPT)
-            .where(ATTEMPT.c.tenant == tenant, ATTEMPT.c.completion_id == completion_id)
-            .order_by(ATTEMPT.c.number)
-        )
+        rows = READ_ATTEMPTS.rows(self._conn, _at(tenant, completion_id))
         return [attempt_of(row) for row in rows]
 
     def add_attempt(self, attempt: Attempt) -> None:
         """Insert an attempt about to be dispatched."""
-        self._conn.execute(ATTEMPT.insert(), attempt_values(attempt))
+        ADD_ATTEMPT.change(self._conn, attempt_values(attempt))
         self.written.append(attempt)
 
     def save_attempt(self, attempt: Attempt) -> None:
         """Save a settled attempt, whose record the ledger has not been told."""
-        self._conn.execute(
-            update(ATTEMPT)
-            .where(ATTEMPT.c.attempt_id == attempt.record.attempt_id)
-            .values(attempt_values(attempt) | {"trace": self._trace})
-        )
-        self.written.append(attempt)
-        self.has_settled = True
+        self._settle(attempt, SAVE_ATTEMPT)
+
+    def settle_attempt(self, attempt: Attempt) -> bool:
+        """Save an attempt as settled; False when it has been settled already."""
+        return self._settle(attempt, SETTLE_ATTEMPT)
 
     def take_untold(self, limit: int) -> Sequence[UsageRecord]:
         """Return records that the ledger was not told, and count them as told."""
@@ -241,3 +229,21 @@ class SqlWork:
     def owe(self, owed: Owed) -> None:
         """Owe a message; it leaves after the commit."""
         self.owed.append(owed)
+
+    def _settle(self, attempt: Attempt, statement: Prepared) -> bool:
+        values = attempt_values(attempt, self._trace)
+        values["at_attempt"] = attempt.record.attempt_id
+        if statement.change(self._conn, values) == 0:
+            return False
+        self.written.append(attempt)
+        self.has_settled = True
+        return True
+
+
+def _at(tenant: str, completion_id: str) -> dict[str, object]:
+    return {"at_tenant": tenant, "at_completion": completion_id}
+
+
+def _changes(held: Held) -> dict[str, object]:
+    at = _at(held.tenant, held.completion_id)
+    return {**completion_values(held), **at, "at_fence": held.fence}

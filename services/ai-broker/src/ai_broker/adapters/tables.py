@@ -196,8 +196,8 @@ def held_of(row: Row[Any]) -> Held:
     )
 
 
-def attempt_values(attempt: Attempt) -> dict[str, object]:
-    """Return the columns of an attempt."""
+def attempt_values(attempt: Attempt, trace: str | None = None) -> dict[str, object]:
+    """Return the columns of an attempt, with the trace that settled it."""
     record = attempt.record
     return {
         "attempt_id": record.attempt_id,
@@ -214,6 +214,7 @@ def attempt_values(attempt: Attempt) -> dict[str, object]:
         "occurred_at": record.occurred_at,
         "record": record.encode(),
         "is_told": not attempt.settled,
+        "trace": trace,
         "lease_id": record.lease_id,
         "reserved_pico_usd": attempt.reserved_pico_usd,
     }

@@ -99,9 +99,14 @@ def settle(attempt: Attempt, settlement: Settlement, now: datetime) -> Attempt |
     An attempt that was given up as unknown is settled once more, by a higher
     revision, when its owner turns out to be alive.
     """
-    record = attempt.record
-    if attempt.settled and record.end_state is not EndState.UNKNOWN:
+    if attempt.settled and attempt.record.end_state is not EndState.UNKNOWN:
         return None
+    return settled(attempt, settlement, now)
+
+
+def settled(attempt: Attempt, settlement: Settlement, now: datetime) -> Attempt:
+    """Return an attempt, open or given up, with its true end."""
+    record = attempt.record
     changes: dict[str, object] = {
         "revision": record.revision + 1 if attempt.settled else record.revision,
         "usage": settlement.usage,
@@ -116,8 +121,7 @@ def settle(attempt: Attempt, settlement: Settlement, now: datetime) -> Attempt |
         "quality": settlement.quality,
         "occurred_at": now,
     }
-    settled = record.model_copy(update=changes)
-    return replace(attempt, record=settled, settled=True)
+    return replace(attempt, record=record.model_copy(update=changes), settled=True)
 
 
 def give_up(attempt: Attempt, now: datetime) -> Attempt:

@@ -5,21 +5,18 @@ The broker's transactions: each is one commit, decided by the domain.
 ``close_attempt``, ``close_answered`` and ``close_failed`` record what came of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeVar
 
 from ai_broker.domain import attempt as attempts
-from ai_broker.domain import cache, estimation
+from ai_broker.domain import cache
 from ai_broker.domain import completion as completions
 from ai_broker.domain.attempt import Attempt, Settlement
-from ai_broker.domain.budget import Reservation
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Claim, Granted, Held
-from ai_broker.domain.settlement import Heard
-from ai_broker.domain.vendor import Done
 from ai_broker.ports import Deps, Work
 from contracts.completions import AttemptSummary, Completion, CompletionRequest
 from contracts.frames import Failed
@@ -35,69 +32,60 @@ TOLD_MAX: Final = 100
 def claim(
     work: Work, request: CompletionRequest, digest: str, deps: Deps, now: datetime
 ) -> Claim:
-    """Claim a completion, giving up the attempts of a dead owner."""
+    """
+    Claim a completion, giving up the attempts of a dead owner.
+
+    Raises:
+        TransientFault: It was pruned at this moment.
+    """
+    asked = (request, digest, deps.instance, now, deps.limits.lease)
+    # Most are asked once, so the row is inserted before anybody looks for it.
+    fresh = completions.claim(None, *asked)
+    if isinstance(fresh, Granted) and work.add_completion(fresh.held):
+        return fresh
     key = (request.tenant, request.completion_id)
     found = work.completion(*key)
-    lease = deps.limits.lease
-    verdict = completions.claim(found, request, digest, deps.instance, now, lease)
-    if not isinstance(verdict, Granted):
-        return verdict
-    if not verdict.fresh:
+    if found is None:
+        raise TransientFault(f"claim {request.completion_id}: pruned; ask again")
+    verdict = completions.claim(found, *asked)
+    if isinstance(verdict, Granted):
         work.save_completion(verdict.held)
         for each in work.attempts(*key):
             if not each.settled:
-                _record(work, attempts.give_up(each, now))
-    elif not work.add_completion(verdict.held):
-        # Another replica inserted the row after our look: it holds the claim.
-        found = work.completion(*key)
-        return completions.claim(found, request, digest, deps.instance, now, lease)
+                work.settle_attempt(attempts.give_up(each, now))
     return verdict
 
 
-def spent(work: Work, held: Held, failed: Failed, now: datetime) -> Failed | None:
+def known_attempts(work: Work, granted: Granted) -> Sequence[Attempt]:
+    """Return the attempts at a completion that was just claimed."""
+    if granted.fresh:
+        return ()
+    return work.attempts(granted.held.tenant, granted.held.completion_id)
+
+
+def spent(
+    work: Work, held: Held, known: Sequence[Attempt], failed: Failed, now: datetime
+) -> Failed | None:
     """End a completion that was paid for too often in vain; None while it may go on."""
-    known = work.attempts(held.tenant, held.completion_id)
     if not completions.is_spent(each.record.usage.total for each in known):
         return None
-    told = failed.model_copy(update={"attempts": _summaries(work, held)})
+    told = failed.model_copy(update={"attempts": _summaries(known)})
     work.save_completion(completions.failed(held, told, now))
     return told
 
 
-def open_attempt(
-    work: Work,
-    request: CompletionRequest,
-    candidate: Candidate,
-    held: Held,
-    *,
-    attempt_id: str,
-    deadline: datetime,
-    now: datetime,
-    reservation: Reservation | None = None,
-) -> Attempt:
+def open_attempt(work: Work, opened: Attempt) -> None:
     """
     Insert the attempt that is about to be dispatched, with what it may cost.
 
     Raises:
         TransientFault: The lease that it was reserved under has been returned.
     """
-    if reservation is not None and not work.lends(reservation.lease_id):
-        detail = f"reserve for {attempt_id}: its lease was returned; ask again"
+    record = opened.record
+    if record.lease_id is not None and not work.lends(record.lease_id):
+        detail = f"reserve for {record.attempt_id}: its lease was returned; ask again"
         raise TransientFault(detail)
-    known = work.attempts(held.tenant, held.completion_id)
-    record = attempts.dispatch(
-        request,
-        candidate,
-        attempt_id=attempt_id,
-        number=1 + max((each.record.attempt_number for each in known), default=0),
-        assumed=estimation.unheard(request),
-        now=now,
-        lease_id=None if reservation is None else reservation.lease_id,
-    )
-    reserved = 0 if reservation is None else reservation.pico_usd
-    opened = Attempt(record, held.fence, deadline, reserved_pico_usd=reserved)
     work.add_attempt(opened)
-    return opened
 
 
 def still_mine(work: Work, held: Held) -> bool:
@@ -113,7 +101,10 @@ def close_attempt(
     # The completion's lock first: a take-over at this moment must not settle the
     # same attempt with another record of the same revision.
     work.completion(opened.record.tenant, opened.record.completion_id)
-    _close(work, opened, settlement, now)
+    current = _current(work, opened)
+    settled = None if current is None else attempts.settle(current, settlement, now)
+    if settled is not None:
+        work.save_attempt(settled)
 
 
 def postpone(work: Work, opened: Attempt, until: datetime) -> None:
@@ -129,7 +120,7 @@ def give_up(work: Work, opened: Attempt, now: datetime) -> None:
     work.completion(opened.record.tenant, opened.record.completion_id)
     current = _current(work, opened)
     if current is not None and not current.settled:
-        _record(work, attempts.give_up(current, now))
+        work.settle_attempt(attempts.give_up(current, now))
 
 
 def _current(work: Work, opened: Attempt) -> Attempt | None:
@@ -139,46 +130,31 @@ def _current(work: Work, opened: Attempt) -> Attempt | None:
     return next(same, None)
 
 
-def _close(work: Work, opened: Attempt, settlement: Settlement, now: datetime) -> None:
-    current = _current(work, opened)
-    settled = None if current is None else attempts.settle(current, settlement, now)
-    if settled is not None:
-        _record(work, settled)
-
-
 def close_answered(
     work: Work,
     held: Held,
     opened: Attempt,
     settlement: Settlement,
-    heard: Heard,
-    done: Done,
+    answer: Completion,
     now: datetime,
     *,
-    dropped: tuple[str, ...] = (),
+    is_only: bool = False,
 ) -> Completion | None:
-    """Settle the attempt and store its answer; None when the claim was lost."""
-    found = work.completion(held.tenant, held.completion_id)
-    _close(work, opened, settlement, now)
-    if found is None or not completions.is_mine(found, held.fence):
-        return None
-    answer = Completion(
-        completion_id=held.completion_id,
-        vendor=opened.record.vendor,
-        model=settlement.model or opened.record.model,
-        parts=heard.answer.parts(),
-        vectors=heard.answer.vectors(),
-        finish_reason=done.finish_reason,
-        usage=settlement.usage,
-        attempts=_summaries(work, held),
-        service_tier=settlement.service_tier,
-        stop_sequence=done.stop_sequence,
-        logprobs=done.logprobs,
-        dropped=dropped,
-        created_at=now,
-    )
-    work.save_completion(completions.answered(found, answer, now))
-    return answer
+    """
+    Settle the attempt and store its answer; None when the claim was lost.
+
+    ``is_only`` says that the completion has certainly no other attempt.
+    """
+    known: Sequence[Attempt] = ()
+    if not is_only:
+        known = work.attempts(held.tenant, held.completion_id)
+    settled = attempts.settled(opened, settlement, now)
+    told = {"attempts": _summaries(_with(settled, known))}
+    answer = answer.model_copy(update=told)
+    is_mine = work.end_completion(completions.answered(held, answer, now))
+    if not (is_mine and work.settle_attempt(settled)):
+        close_attempt(work, opened, settlement, now)
+    return answer if is_mine else None
 
 
 def keep(
@@ -191,7 +167,8 @@ def keep(
 
 def give_again(work: Work, held: Held, kept: Kept, now: datetime) -> Completion:
     """End a claimed completion with an earlier answer: no attempt, no ledger line."""
-    answer = cache.given_again(kept, held, _summaries(work, held), now)
+    known = work.attempts(held.tenant, held.completion_id)
+    answer = cache.given_again(kept, held, _summaries(known), now)
     work.save_completion(completions.answered(held, answer, now))
     return answer
 
@@ -203,7 +180,8 @@ def close_failed(
     found = work.completion(held.tenant, held.completion_id)
     if found is None or not completions.is_mine(found, held.fence):
         return None
-    told = failed.model_copy(update={"attempts": _summaries(work, held)})
+    known = work.attempts(held.tenant, held.completion_id)
+    told = failed.model_copy(update={"attempts": _summaries(known)})
     work.save_completion(completions.failed(found, told, now))
     return told
 
@@ -218,9 +196,10 @@ def abandon(work: Work, lost: Attempt, failed: Failed, now: datetime) -> None:
     still = current.get(lost.record.attempt_id)
     if still is None or still.settled:
         return
-    _record(work, attempts.give_up(still, now))
+    work.save_attempt(attempts.give_up(still, now))
     if found is not None and completions.is_mine(found, still.fence):
-        told = failed.model_copy(update={"attempts": _summaries(work, found)})
+        known = work.attempts(*key)
+        told = failed.model_copy(update={"attempts": _summaries(known)})
         work.save_completion(completions.failed(found, told, now))
 
 
@@ -242,10 +221,12 @@ async def commit(deps: Deps, transaction: Callable[[Work], T]) -> T:
     return await deps.store.run(transaction)
 
 
-def _record(work: Work, settled: Attempt) -> None:
-    work.save_attempt(settled)
+def _with(settled: Attempt, known: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Return the attempts of a completion, this one of them as it is now."""
+    own = settled.record.attempt_id
+    others = [each for each in known if each.record.attempt_id != own]
+    return sorted((*others, settled), key=lambda each: each.record.attempt_number)
 
 
-def _summaries(work: Work, held: Held) -> tuple[AttemptSummary, ...]:
-    known = work.attempts(held.tenant, held.completion_id)
+def _summaries(known: Sequence[Attempt]) -> tuple[AttemptSummary, ...]:
     return tuple(attempts.summary(each) for each in known[-TOLD_MAX:])

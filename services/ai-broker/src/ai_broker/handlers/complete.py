@@ -115,12 +115,13 @@ async def _claim(
         if kept is not None:
             given = books.give_again(work, verdict.held, kept, now)
             return Stored(given, given_now=True)
-        spent = books.spent(work, verdict.held, _SPENT, now)
+        known = books.known_attempts(work, verdict)
+        spent = books.spent(work, verdict.held, known, _SPENT, now)
         if spent is not None:
             return spent
         if first is None:
             return Begun(verdict.held, None, route)
-        opened = dispatch.open_admitted(work, verdict.held, first, deadline, now)
+        opened = dispatch.open_admitted(work, verdict.held, known, first, deadline, now)
         return Begun(verdict.held, opened, route)
 
     outcome: Outcome = None

@@ -1,13 +1,14 @@
 """An attempt before its call: admitted by the board, then committed."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from ai_broker.domain import attempt as attempts
 from ai_broker.domain import estimation, routing
+from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held
 from ai_broker.handlers import books, funding
@@ -51,20 +52,27 @@ def admit_first(
 
 
 def open_admitted(
-    work: Work, held: Held, admitted: Admitted, deadline: datetime, now: datetime
+    work: Work,
+    held: Held,
+    known: Sequence[Attempt],
+    admitted: Admitted,
+    deadline: datetime,
+    now: datetime,
 ) -> Opened:
-    """Insert the attempt of an admitted call."""
-    choice = admitted.choice
-    opened = books.open_attempt(
-        work,
+    """Insert the attempt of an admitted call, after those that are known."""
+    choice, money = admitted.choice, admitted.funds.reservation
+    record = attempts.dispatch(
         choice.request,
         choice.candidate,
-        held,
         attempt_id=admitted.attempt_id,
-        deadline=deadline,
+        number=1 + max((each.record.attempt_number for each in known), default=0),
+        assumed=estimation.unheard(choice.request),
         now=now,
-        reservation=admitted.funds.reservation,
+        lease_id=None if money is None else money.lease_id,
     )
+    reserved = 0 if money is None else money.pico_usd
+    opened = Attempt(record, held.fence, deadline, reserved_pico_usd=reserved)
+    books.open_attempt(work, opened)
     return Opened(opened, admitted.place, admitted.ticket, choice)
 
 
@@ -109,7 +117,8 @@ async def dispatch(
     def transaction(work: Work) -> Opened | None:
         if not books.still_mine(work, job.held):
             return None
-        return open_admitted(work, job.held, admitted, job.deadline, now)
+        known = work.attempts(job.held.tenant, job.held.completion_id)
+        return open_admitted(work, job.held, known, admitted, job.deadline, now)
 
     opened = None
     try:

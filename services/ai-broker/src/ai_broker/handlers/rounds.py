@@ -160,6 +160,7 @@ def _count(job: Job, place: int) -> None:
 async def _finish(job: Job, won: Won) -> End | None:
     """Commit the answer with its settlement."""
     now, call = job.deps.clock.now(), won.call
+    found = _answer(job, won, now)
 
     def transaction(work: Work) -> Completion | None:
         answer = books.close_answered(
@@ -167,10 +168,9 @@ async def _finish(job: Job, won: Won) -> End | None:
             job.held,
             call.opened.attempt,
             won.settled,
-            call.heard,
-            won.ending.done,
+            found,
             now,
-            dropped=call.choice.prepared.dropped,
+            is_only=_is_only(job, call.opened),
         )
         if answer is not None:
             books.keep(work, job.request, answer, call.candidate)
@@ -178,6 +178,33 @@ async def _finish(job: Job, won: Won) -> End | None:
 
     answer = await books.commit(job.deps, transaction)
     return None if answer is None else Finished(completion=answer)
+
+
+def _answer(job: Job, won: Won, now: datetime) -> Completion:
+    """Return what the vendor answered; the attempts are told when it is stored."""
+    heard, done, settled = won.call.heard.answer, won.ending.done, won.settled
+    record = won.call.opened.attempt.record
+    return Completion(
+        completion_id=job.held.completion_id,
+        vendor=record.vendor,
+        model=settled.model or record.model,
+        parts=heard.parts(),
+        vectors=heard.vectors(),
+        finish_reason=done.finish_reason,
+        usage=settled.usage,
+        attempts=(),
+        service_tier=settled.service_tier,
+        stop_sequence=done.stop_sequence,
+        logprobs=done.logprobs,
+        dropped=won.call.choice.prepared.dropped,
+        created_at=now,
+    )
+
+
+def _is_only(job: Job, opened: Opened) -> bool:
+    """Tell whether nobody else can have been called for this completion."""
+    is_first = job.held.fence == 1 and opened.attempt.record.attempt_number == 1
+    return is_first and job.route.hedge is None
 
 
 async def _fail(job: Job, why: GiveUp) -> Failed | None:

@@ -32,11 +32,15 @@ class Work(Protocol):
         ...
 
     def add_completion(self, held: Held) -> bool:
-        """Insert a new completion; False when another writer was first."""
+        """Insert a new completion; False when there is one already."""
         ...
 
     def save_completion(self, held: Held) -> None:
         """Save a completion that this transaction has read."""
+        ...
+
+    def end_completion(self, held: Held) -> bool:
+        """Save how a completion ended; False when its claim is lost."""
         ...
 
     def renew(self, held: Held, until: datetime) -> bool:
@@ -53,6 +57,10 @@ class Work(Protocol):
 
     def save_attempt(self, attempt: Attempt) -> None:
         """Save a settled attempt, whose record the ledger has not been told."""
+        ...
+
+    def settle_attempt(self, attempt: Attempt) -> bool:
+        """Save an attempt as settled; False when it has been settled already."""
         ...
 
     def take_untold(self, limit: int) -> Sequence[UsageRecord]:
