@@ -1,5 +1,7 @@
 """What every transport promises beside the protocol: a key's way, and bounds."""
 
+import asyncio
+import base64
 import json
 import logging
 import socket
@@ -36,6 +38,11 @@ ANSWER = chunks(
 @pytest.fixture(autouse=True)
 def _answering(recorder: Recorder) -> None:
     recorder.pieces = ANSWER
+
+
+def basic(user: str, password: str) -> str:
+    """Give a login as a header carries it."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 async def fails(recorder: Recorder, transport: str) -> Failure:
@@ -152,6 +159,60 @@ async def test_one_connection_serves_many_calls(
     await made.close()
     assert recorder.asked == 5
     assert len(recorder.peers) == 1
+
+
+async def test_the_proxy_of_the_environment_carries_calls(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given its own login and the whole address, and the vendor's key."""
+    proxy = recorder.url.replace("http://", "http://clerk:sesame@")
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "elsewhere.example")
+    made = client(OPENAI, "http://vendor.example/v1")
+    body = made.prepare(ask(), Candidate("v", "m")).body
+    said = [each async for each in made.complete(body, "attempt_7", 5.0)]
+    await made.close()
+    assert said[1] == Text(0, "x")
+    assert recorder.headers["host"] == "vendor.example"
+    assert recorder.headers["proxy-authorization"] == basic("clerk", "sesame")
+    assert recorder.headers["authorization"] == "Bearer secret-key"
+
+
+async def test_a_tunnel_is_asked_for_without_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What goes to a proxy in the clear holds its own login, not the vendor's key."""
+    heads: list[bytes] = []
+
+    async def refuse(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("https_proxy", f"http://clerk:sesame@127.0.0.1:{port}")
+    made = client(OPENAI, "https://vendor.example/v1")
+    body = made.prepare(ask(), Candidate("v", "m")).body
+    with pytest.raises(VendorError) as raised:
+        _ = [each async for each in made.complete(body, "attempt_7", 5.0)]
+    await made.close()
+    server.close()
+    assert raised.value.failure.kind is FailureKind.UNREACHED
+    assert heads[0].startswith(b"CONNECT vendor.example:443 ")
+    assert basic("clerk", "sesame").encode() in heads[0]
+    assert b"secret-key" not in heads[0]
+
+
+async def test_no_proxy_means_none(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that the environment takes out is called directly."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert await hear(recorder, OPENAI, "direct")
 
 
 async def test_the_direct_transport_does_not_wait_to_send(recorder: Recorder) -> None:

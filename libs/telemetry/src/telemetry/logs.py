@@ -76,12 +76,13 @@ def configure_logs(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _add_error,
+            _redact,
+            # What follows is our own, and nothing in it is private.
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             add_process,
             _add_trace,
-            _add_error,
-            _redact,
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, cast
 
 REDACTED: Final = "[redacted]"
@@ -61,6 +62,7 @@ _SECRET_TEXT: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=1_024)
 def is_private(key: str) -> bool:
     """Tell whether a value under this key must not be written."""
     name = key.lower().replace("-", "_")

@@ -8,7 +8,7 @@ one begins, so at most two are kept.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class FileSpanExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write a batch in one append; FAILURE when the disk refuses it."""
         lines = b"".join(
-            orjson.dumps(asdict(_record(span)), option=orjson.OPT_APPEND_NEWLINE)
+            orjson.dumps(_record(span), option=orjson.OPT_APPEND_NEWLINE)
             for span in spans
         )
         try:

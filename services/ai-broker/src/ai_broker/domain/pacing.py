@@ -134,20 +134,33 @@ def blocked(pace: Pace, for_s: float, now: datetime) -> Pace:
     return replace(pace, blocked_until=until)
 
 
+def _names(shape: str, kind: Kind) -> tuple[Kind, str, str, str]:
+    limit, remaining, reset = (
+        shape.format(part=part, kind=kind.value)
+        for part in ("limit", "remaining", "reset")
+    )
+    return kind, limit, remaining, reset
+
+
+_HEADERS: Final = tuple(
+    _names(shape, kind)
+    for kind in Kind
+    for shape in ("x-ratelimit-{part}-{kind}", "anthropic-ratelimit-{kind}-{part}")
+)
+
+
 def _amount(kind: Kind, calls: int, tokens: int) -> float:
     return tokens if kind in {Kind.TOKENS, Kind.INPUT_TOKENS} else calls
 
 
 def _read(headers: Mapping[str, str], now: datetime) -> Iterable[tuple[Kind, Bucket]]:
-    for kind in Kind:
-        for shape in ("x-ratelimit-{part}-{kind}", "anthropic-ratelimit-{kind}-{part}"):
-            limit, remaining, reset = (
-                headers.get(shape.format(part=part, kind=kind.value), "")
-                for part in ("limit", "remaining", "reset")
-            )
-            bucket = _bucket(_number(limit), _number(remaining), reset, now)
-            if bucket is not None:
-                yield kind, bucket
+    for kind, limit, remaining, reset in _HEADERS:
+        if limit not in headers:
+            continue
+        left = _number(headers.get(remaining, ""))
+        bucket = _bucket(_number(headers[limit]), left, headers.get(reset, ""), now)
+        if bucket is not None:
+            yield kind, bucket
 
 
 def _bucket(

@@ -332,9 +332,10 @@ def _endless(vendor: str, weight_max: int) -> Failure:
 
 
 async def _forward(job: Job, piece: Piece) -> None:
+    job.running.publish(piece)
+    if not job.caller.wants_deltas:
+        return
     delta = delta_of(piece)
     if delta is not None:
-        job.running.publish(delta)
-        if job.caller.wants_deltas:
-            job.running.delivered = True
-            await job.caller.delta(delta)
+        job.running.delivered = True
+        await job.caller.delta(delta)

@@ -6,20 +6,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from ai_broker.domain.answer import Delta
+from ai_broker.domain.answer import Delta, delta_of
+from ai_broker.domain.vendor import Piece
 from contracts.frames import Failed, Finished
 
-DELTAS_KEPT_MAX: Final = 20_000
+PIECES_KEPT_MAX: Final = 20_000
 
 End = Finished | Failed
 
 
 class Running:
-    """One completion at work; its deltas are kept for those who join late."""
+    """One completion at work; its pieces are kept for those who join late."""
 
     def __init__(self) -> None:
-        self._deltas: list[Delta] = []
-        self._changed = asyncio.Event()
+        self._pieces: list[Piece] = []
+        self._changed: asyncio.Event | None = None
+        """Set at the next change; made by the first who waits for it."""
         self._over = False
         self._abort: Callable[[], object] | None = None
         self.end: End | None = None
@@ -28,15 +30,15 @@ class Running:
         self.delivered = False
         """Whether any content has reached a caller."""
 
-    def publish(self, delta: Delta) -> None:
-        """Keep a delta; past the bound, those who join get the end alone."""
-        if len(self._deltas) < DELTAS_KEPT_MAX:
-            self._deltas.append(delta)
+    def publish(self, piece: Piece) -> None:
+        """Keep a piece; past the bound, those who join get the end alone."""
+        if len(self._pieces) < PIECES_KEPT_MAX:
+            self._pieces.append(piece)
             self._wake()
 
     def forget(self) -> None:
-        """Drop the deltas of a failed attempt that nobody has seen."""
-        self._deltas.clear()
+        """Drop the pieces of a failed attempt that nobody has seen."""
+        self._pieces.clear()
 
     def finish(self, end: End | None) -> None:
         """End it; once."""
@@ -49,14 +51,16 @@ class Running:
         """Yield the deltas from the first one to the end."""
         seen = 0
         while True:
-            changed = self._changed
-            while deltas and seen < len(self._deltas):
-                self.delivered = True
-                yield self._deltas[seen]
+            while deltas and seen < len(self._pieces):
+                delta = delta_of(self._pieces[seen])
                 seen += 1
+                if delta is not None:
+                    self.delivered = True
+                    yield delta
             if self._over:
                 return
-            await changed.wait()
+            self._changed = self._changed or asyncio.Event()
+            await self._changed.wait()
 
     def cancel(self) -> None:
         """Abort what is being waited for; idempotent."""
@@ -76,8 +80,10 @@ class Running:
             self._abort = None
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        # Mostly nobody follows, and then there is nobody to wake.
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 @dataclass(eq=False)

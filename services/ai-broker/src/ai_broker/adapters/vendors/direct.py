@@ -1,18 +1,21 @@
 """
 The direct transport: aiohttp and orjson, nothing between.
 
-A pool of connections per vendor, without Nagle's delay (aiohttp's default); proxies
-from the environment; certificates checked; no redirect followed and no cookie kept,
-so that a key goes only where the catalogue says. Answers come uncompressed: their
-size is bounded where it is read.
+A pool of connections per vendor, without Nagle's delay (aiohttp's default); the proxy
+that the environment names; certificates checked; no redirect followed and no cookie
+kept, so that a key goes only where the catalogue says. Answers come uncompressed:
+their size is bounded where it is read.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from ai_broker.adapters.vendors import failures
 from ai_broker.adapters.vendors.dialect import DIALECTS
@@ -52,8 +55,8 @@ class DirectTransport:
         self._name = entry.name
         base_url = endpoint.base_url.rstrip("/")
         self._urls = {
-            Asked.ANSWER: base_url + dialect.path,
-            Asked.VECTORS: base_url + "/embeddings",
+            Asked.ANSWER: URL(base_url + dialect.path),
+            Asked.VECTORS: URL(base_url + "/embeddings"),
         }
         self._query = dict(entry.query)
         self._patience = patience
@@ -65,6 +68,10 @@ class DirectTransport:
             **entry.headers,
             **credentials(endpoint),
         }
+        self._proxy = proxy_for(self._urls[Asked.ANSWER])
+        if self._urls[Asked.ANSWER].scheme == "http":
+            # There is no CONNECT then: the login goes with each request.
+            self._headers.update(self._proxy.headers or {})
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -88,7 +95,13 @@ class DirectTransport:
                 self._urls[asked],
                 params=self._query or None,
                 data=orjson.dumps(body),
-                headers={"x-client-request-id": attempt_id, "accept": _ACCEPT[asked]},
+                headers={
+                    **self._headers,
+                    "x-client-request-id": attempt_id,
+                    "accept": _ACCEPT[asked],
+                },
+                proxy=self._proxy.url,
+                proxy_headers=self._proxy.headers,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
@@ -120,15 +133,35 @@ class DirectTransport:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
+            # Not trust_env: it asks two threads, one of them for ~/.netrc, per call. No
+            # headers here: aiohttp would tell them, the key too, to a proxy.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S
                 ),
-                headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,
             )
         return self._session
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """What carries calls, if anything does, and its login."""
+
+    url: URL | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def proxy_for(url: URL) -> Proxy:
+    """Return the proxy that the environment names for an address."""
+    named = getproxies().get(url.scheme)
+    if named is None or url.host is None or proxy_bypass(url.host):
+        return Proxy()
+    proxy = URL(named)
+    if proxy.user is None:
+        return Proxy(proxy)
+    login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+    return Proxy(proxy.with_user(None), {"proxy-authorization": login})
 
 
 async def _told(response: aiohttp.ClientResponse) -> bytes:
