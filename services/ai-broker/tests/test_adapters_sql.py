@@ -18,7 +18,7 @@ from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Claim, Granted, Held, State
 from ai_broker.domain.credential import Credential, Sealed
-from ai_broker.ports import Work
+from ai_broker.ports.store import Work
 from contracts.completions import (
     ChatTurn,
     Completion,

@@ -36,7 +36,7 @@ from ai_broker.adapters.tables import (
 from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Held
-from ai_broker.ports import Work
+from ai_broker.ports.store import Work
 from contracts.completions import Completion, CompletionRequest
 from contracts.owed import Owed
 from contracts.usage import UsageRecord

@@ -17,7 +17,8 @@ from ai_broker.domain.attempt import Attempt, Settlement
 from ai_broker.domain.cache import Kept
 from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.completion import Claim, Granted, Held
-from ai_broker.ports import Deps, Work
+from ai_broker.ports import Deps
+from ai_broker.ports.store import Work
 from contracts.completions import AttemptSummary, Completion, CompletionRequest
 from contracts.frames import Failed
 from determinism import backoff_s

@@ -33,7 +33,8 @@ from ai_broker.handlers.equip import equipped
 from ai_broker.handlers.ordering import Unroutable
 from ai_broker.handlers.rounds import Begun
 from ai_broker.handlers.running import End
-from ai_broker.ports import Deps, Work
+from ai_broker.ports import Deps
+from ai_broker.ports.store import Work
 from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed
 from contracts.problems import Code

@@ -17,7 +17,8 @@ from ai_broker.handlers.call import Choice, Job, Opened, Route
 from ai_broker.handlers.line import Ticket
 from ai_broker.handlers.pot import Denied, Funds
 from ai_broker.handlers.purse import Purse
-from ai_broker.ports import Deps, Work
+from ai_broker.ports import Deps
+from ai_broker.ports.store import Work
 from contracts.completions import CompletionRequest
 from contracts.problems import Code
 from contracts.usage import TokenUsage

@@ -17,7 +17,8 @@ import telemetry
 from ai_broker.domain.attempt import Settlement
 from ai_broker.handlers import books
 from ai_broker.handlers.call import DRAIN_S, Call, Ending
-from ai_broker.ports import Deps, Work
+from ai_broker.ports import Deps
+from ai_broker.ports.store import Work
 from contracts.usage import EndState
 from faults import TransientFault
 

@@ -25,7 +25,7 @@ from ai_broker.handlers.dispatch import dispatch
 from ai_broker.handlers.drains import Drains
 from ai_broker.handlers.race import Over, Won, race
 from ai_broker.handlers.running import End
-from ai_broker.ports import Work
+from ai_broker.ports.store import Work
 from contracts.completions import Completion, CompletionRequest
 from contracts.frames import Failed, Finished
 from contracts.problems import Code

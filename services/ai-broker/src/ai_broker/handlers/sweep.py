@@ -6,7 +6,8 @@ from typing import Final
 import telemetry
 from ai_broker.handlers import books
 from ai_broker.handlers.caller import failure
-from ai_broker.ports import Deps, Work
+from ai_broker.ports import Deps
+from ai_broker.ports.store import Work
 from contracts.problems import Code
 from faults import TransientFault
 

@@ -10,7 +10,8 @@ from typing import Final
 
 import telemetry
 from ai_broker.domain import attempt as attempts
-from ai_broker.ports import Deps, Work
+from ai_broker.ports import Deps
+from ai_broker.ports.store import Work
 from faults import TransientFault
 
 RECORDS_MAX: Final = 250
