@@ -42,6 +42,37 @@ LETTER = {
 }
 
 
+LACKING: dict[str, object] = {
+    "name": "azure",
+    "protocol": "openai",
+    "usable": False,
+    "key": "none",
+    "why_not": "its address is not set here: [AZURE]",
+    "models": [],
+}
+VENDORS: dict[str, object] = {
+    "instance": "broker_1",
+    "vendors": [
+        LACKING,
+        {
+            "name": "openai",
+            "protocol": "openai",
+            "usable": True,
+            "key": "own",
+            "models": [
+                {
+                    "name": "gpt-6",
+                    "capabilities": ["text"],
+                    "breaker": "open",
+                    "first_token_s": 0.4242,
+                },
+                {"name": "gpt-5"},
+            ],
+        },
+    ],
+}
+
+
 @dataclass
 class Gateway:
     """What the server answers, by method and path, and what it was sent."""
@@ -267,3 +298,68 @@ def test_health_is_the_worst_of_all(gateway: Gateway, tmp_path: Path) -> None:
     assert result.exit_code == 1
     found = {name: each["status"] for name, each in json.loads(result.stdout).items()}
     assert found == {"a": "ready", "b": "not-ready"}
+
+
+def checked(vendor: str, reach: str, **more: object) -> dict[str, object]:
+    """Give what the gateway answers to a check."""
+    return {"vendor": vendor, "reach": reach, "detail": "told [/x]", **more}
+
+
+def test_vendors_are_listed_with_what_they_lack(gateway: Gateway) -> None:
+    """Usable or why not, breaker and latency of each model, and whose these are."""
+    gateway.answer("GET /v1/vendors", VENDORS)
+    shown = dectl(gateway, "vendor", "list", COLUMNS="160").stdout
+    assert "no: its address is not set here: [AZURE]" in shown
+    (row,) = (each for each in shown.splitlines() if "gpt-6" in each)
+    assert row.split() == ["openai", "own", "gpt-6", "open", "0.42", "s", "text"]
+    assert "broker_1" in shown
+    assert json.loads(dectl(gateway, "vendor", "list", "--json").stdout) == VENDORS
+
+
+@pytest.mark.parametrize(
+    ("reach", "code"),
+    [
+        ("reachable", 0),
+        ("unproven", 0),
+        ("unusable", 1),
+        ("key-refused", 1),
+        ("rate-limited", 1),
+        ("failing", 1),
+        ("unreachable", 1),
+    ],
+)
+def test_a_check_ends_with_what_it_found(
+    gateway: Gateway, reach: str, code: int
+) -> None:
+    """0 when every vendor is well, 1 when one is not; only usable ones are asked."""
+    found = checked("openai", reach, http_status=200, took_s=0.5)
+    gateway.answer("GET /v1/vendors", VENDORS)
+    gateway.answer("POST /v1/vendors/openai/check", found)
+    result = dectl(gateway, "vendor", "check", COLUMNS="120")
+    assert result.exit_code == code
+    row = result.stdout.splitlines()[-1]
+    assert row.split() == ["openai", reach, "200", "0.50", "s", "told", "[/x]"]
+    asked = dectl(gateway, "vendor", "check", "openai", "--json")
+    assert json.loads(asked.stdout) == {"checks": [found]}
+    assert asked.exit_code == code
+
+
+def test_a_vendor_that_is_not_usable_can_be_asked_for(gateway: Gateway) -> None:
+    """By its name it is checked too, and fails the command."""
+    gateway.answer("GET /v1/vendors", VENDORS)
+    gateway.answer("POST /v1/vendors/azure/check", checked("azure", "unusable"))
+    result = dectl(gateway, "vendor", "check", "azure", COLUMNS="120")
+    assert result.exit_code == 1
+    assert "unusable" in result.stdout
+
+
+def test_a_name_that_is_none_says_which_are(gateway: Gateway) -> None:
+    """Nothing is asked, and the error lists the vendors."""
+    gateway.answer("GET /v1/vendors", VENDORS)
+    result = dectl(gateway, "vendor", "check", "opnai")
+    assert result.exit_code == 1
+    assert "use one of azure, openai" in result.stderr
+    gateway.answer("GET /v1/vendors", {"vendors": [LACKING]})
+    result = dectl(gateway, "vendor", "check")
+    assert result.exit_code == 1
+    assert "no vendor is usable here" in result.stderr

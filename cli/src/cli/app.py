@@ -12,6 +12,7 @@ from cli import (
     tasks,
     trace,
     triggers,
+    vendors,
 )
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.add_typer(employees.app, name="employee")
 app.add_typer(triggers.app, name="trigger")
 app.add_typer(budgets.app, name="budget")
 app.add_typer(deadletters.app, name="deadletter")
+app.add_typer(vendors.app, name="vendor")
 app.command("health")(health.show_health)
 app.command("ledger")(ledger.show_ledger)
 app.command("trace")(trace.show_trace)

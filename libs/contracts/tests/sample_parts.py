@@ -15,6 +15,7 @@ from contracts import (
     tasks,
     turns,
     usage,
+    vendors,
 )
 
 AT: Final = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -172,4 +173,34 @@ LETTER: Final = deadletters.DeadLetter(
     body=b"{",
     headers={"ce-id": "1"},
     created_at=AT,
+)
+
+VENDOR_PAGE: Final = vendors.VendorPage(
+    vendors=(
+        vendors.VendorInfo(
+            name="azure",
+            protocol="openai",
+            usable=False,
+            key=vendors.KeySource.NONE,
+            why_not="its address is not set here: AZURE_OPENAI_ENDPOINT",
+            other_models=True,
+        ),
+        vendors.VendorInfo(
+            name="openai",
+            protocol="openai",
+            usable=True,
+            key=vendors.KeySource.OWN,
+            models=(
+                vendors.VendorModel(
+                    name="gpt-6.1-sol",
+                    capabilities=("text", "tools"),
+                    context_tokens=1_050_000,
+                    output_tokens_max=128_000,
+                    breaker=vendors.BreakerState.CLOSED,
+                    first_token_s=0.42,
+                ),
+            ),
+        ),
+    ),
+    instance="instance_0",
 )

@@ -26,6 +26,7 @@ from sample_parts import (
     TRIGGER,
     TURN,
     USAGE,
+    VENDOR_PAGE,
 )
 
 from contracts import (
@@ -48,6 +49,7 @@ from contracts import (
     tenants,
     turns,
     usage,
+    vendors,
 )
 from contracts.message import Message
 
@@ -350,6 +352,16 @@ SAMPLES: Final[dict[str, Message]] = {
                 is_alias=True,
             ),
         )
+    ),
+    "list-vendors": vendors.ListVendors(tenant=TENANT),
+    "vendor-page": VENDOR_PAGE,
+    "check-vendor": vendors.CheckVendor(tenant=TENANT, vendor="openai"),
+    "vendor-check": vendors.VendorCheck(
+        vendor="openai",
+        reach=vendors.Reach.KEY_REFUSED,
+        detail="openai refused your own key for it (401): put a new one",
+        http_status=401,
+        took_s=0.21,
     ),
     "put-credential": credentials.PutCredential.model_validate(
         {"tenant": TENANT, "vendor": "openai", "key": "sk-sample-0123456789"}

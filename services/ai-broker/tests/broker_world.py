@@ -109,6 +109,12 @@ class ScriptedVendor:
             assert not isinstance(event, Text), "texts have vectors for an answer"
             yield event
 
+    async def models(
+        self, check_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        async for event in self.complete({}, check_id, timeout_s):
+            yield event
+
     async def close(self) -> None:
         return
 

@@ -23,7 +23,7 @@ PATIENCE = Patience(2.0, 2.0)
 
 @dataclass
 class Recorder:
-    """Answers every POST with the same pieces and keeps what was sent."""
+    """Answers everything with the same pieces and keeps what was sent."""
 
     url: str = ""
     pieces: Sequence[bytes] = ()
@@ -38,7 +38,7 @@ class Recorder:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
-        self.body = await request.json()
+        self.body = await request.json() if request.can_read_body else {}
         self.headers = {name.lower(): value for name, value in request.headers.items()}
         self.path = request.path_qs
         assert request.transport is not None
@@ -57,7 +57,7 @@ async def recording() -> AsyncGenerator[Recorder]:
     """Serve recorded replies on a free port."""
     recorder = Recorder()
     app = web.Application()
-    app.router.add_post("/{path:.*}", recorder.answer)
+    app.router.add_route("*", "/{path:.*}", recorder.answer)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

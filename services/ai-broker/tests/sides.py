@@ -26,7 +26,7 @@ from ai_broker.domain.vendor import (
     Vectors,
     VendorError,
 )
-from ai_broker.ports import Vendor
+from ai_broker.ports.vendors import Vendor
 from contracts.completions import (
     ChatTurn,
     CompletionRequest,

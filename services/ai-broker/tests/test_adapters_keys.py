@@ -69,6 +69,12 @@ class Client:
         async for event in self.complete(body, attempt_id, timeout_s):
             yield event
 
+    async def models(
+        self, check_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        async for event in self.complete({}, check_id, timeout_s):
+            yield event
+
     async def close(self) -> None:
         assert not self.is_closed
         self.is_closed = True

@@ -11,7 +11,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from ai_broker.adapters.offers import CatalogueFile, FileOffers, Surroundings
 from ai_broker.domain.catalogue import Candidate, Endpoint, quirks_of, usable
-from ai_broker.domain.vendor import Prepared, VendorEvent
+from ai_broker.domain.vendor import Prepared, Started, VendorEvent
 from contracts.completions import CompletionRequest
 from contracts.message import JsonObject
 
@@ -52,6 +52,11 @@ class Client:
         yield
 
     embed = complete
+
+    async def models(
+        self, check_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        yield Started(200, check_id)
 
     async def close(self) -> None:
         self.closed = True

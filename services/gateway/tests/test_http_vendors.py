@@ -9,6 +9,7 @@ import pytest
 import structlog
 from gateway_world import AS_ADMIN, Headers, ScriptedBus
 
+from contracts import subjects
 from contracts.credentials import (
     CredentialInfo,
     CredentialPage,
@@ -17,6 +18,15 @@ from contracts.credentials import (
     RemoveCredential,
 )
 from contracts.delivery import Nothing
+from contracts.vendors import (
+    CheckVendor,
+    KeySource,
+    ListVendors,
+    Reach,
+    VendorCheck,
+    VendorInfo,
+    VendorPage,
+)
 from telemetry.logs import configure_logs
 
 KEY = "sk-tenant-0123456789abcdef"
@@ -93,3 +103,45 @@ async def test_keys_are_a_tenant_s_own(client: httpx.AsyncClient) -> None:
         "/v1/vendors/openai/credential", json={"key": KEY}, headers=AS_ADMIN
     )
     assert answer.status_code == 403
+
+
+PAGE = VendorPage(
+    vendors=(
+        VendorInfo(name="openai", protocol="openai", usable=True, key=KeySource.OWN),
+    ),
+    instance="broker_1",
+)
+CHECK = VendorCheck(
+    vendor="openai", reach=Reach.KEY_REFUSED, detail="put a new one", http_status=401
+)
+
+
+async def test_vendors_are_shown_and_checked_as_whoever_asks(
+    client: httpx.AsyncClient, acme: Headers, bus: ScriptedBus
+) -> None:
+    """A tenant's view counts its own keys; an admin's is the platform's."""
+    bus.answers = {"vendors": lambda _: PAGE, "vendor-check": lambda _: CHECK}
+    for headers, tenant in ((acme, "acme"), (AS_ADMIN, None)):
+        listed = await client.get("/v1/vendors", headers=headers)
+        checked = await client.post("/v1/vendors/openai/check", headers=headers)
+        assert listed.json() == PAGE.model_dump(mode="json")
+        assert checked.json() == CHECK.model_dump(mode="json")
+        assert bus.asked[-2:] == [
+            (str(subjects.VENDORS.to(tenant)), ListVendors(tenant=tenant)),
+            (
+                str(subjects.VENDOR_CHECK.to(tenant)),
+                CheckVendor(tenant=tenant, vendor="openai"),
+            ),
+        ]
+
+
+async def test_nobody_is_shown_or_checks_a_vendor_without_a_key(
+    client: httpx.AsyncClient, bus: ScriptedBus
+) -> None:
+    """Who is not known is refused before anybody is asked."""
+    for answer in (
+        await client.get("/v1/vendors"),
+        await client.post("/v1/vendors/openai/check"),
+    ):
+        assert answer.status_code == 401
+    assert bus.asked == []

@@ -108,6 +108,13 @@ class ScriptedVendor:
         reason = FinishReason.STOP if is_last else FinishReason.TOOL_CALLS
         yield Done(reason, str(body["model"]))
 
+    async def models(
+        self, check_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        """Tell that there are some."""
+        del timeout_s
+        yield Started(HTTP_OK, f"request-{check_id}")
+
     async def close(self) -> None:
         """Nothing is open."""
 

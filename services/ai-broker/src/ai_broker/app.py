@@ -42,8 +42,9 @@ from ai_broker.handlers import (
     tell_forever,
 )
 from ai_broker.handlers.money import Money
-from ai_broker.ports import Aside, Deps, EmbeddingVendor, Limits, Vendor, here
+from ai_broker.ports import Aside, Deps, Limits, here
 from ai_broker.ports.rates import Quotas, Rates
+from ai_broker.ports.vendors import EmbeddingVendor, Vendor
 from ai_broker.settings import Settings
 from contracts.subjects import Service
 from determinism import Bell, Clock, IdSource, SystemClock, SystemIds

@@ -22,10 +22,12 @@ from ai_broker.domain.catalogue import (
     Catalogue,
     Endpoint,
     addresses,
+    keyed,
     menu_of,
     usable,
 )
-from ai_broker.ports import EmbeddingVendor, Offer
+from ai_broker.ports import Offer
+from ai_broker.ports.vendors import EmbeddingVendor
 from determinism import Clock
 
 log = telemetry.get_logger()
@@ -148,7 +150,8 @@ class FileOffers:
         self.keyable.clear()
         self.keyable.update(keyable)
         vendors = {name: client for name, (_, client) in clients.items()}
-        return Offer(vendors, menu_of(catalogue, vendors), frozenset(keyable))
+        menu = menu_of(catalogue, vendors, keyed(catalogue, environment))
+        return Offer(vendors, menu, frozenset(keyable))
 
     def _open(
         self,

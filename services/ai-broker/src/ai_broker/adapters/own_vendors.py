@@ -22,7 +22,8 @@ from ai_broker.domain.vendor import (
     VendorError,
     VendorEvent,
 )
-from ai_broker.ports import Credentials, EmbeddingVendor, Own, Sealer
+from ai_broker.ports import Credentials, Own, Sealer
+from ai_broker.ports.vendors import EmbeddingVendor
 from determinism import Clock
 from faults import PermanentFault
 
@@ -129,6 +130,11 @@ class _Unopened:
         yield  # a generator, as the port wants it
 
     async def embed(self, *_: object, **__: object) -> AsyncGenerator[VendorEvent]:
+        """Fail: nothing can be sent."""
+        raise VendorError(Failure(FailureKind.UNREACHED, self._detail))
+        yield  # a generator, as the port wants it
+
+    async def models(self, *_: object, **__: object) -> AsyncGenerator[VendorEvent]:
         """Fail: nothing can be sent."""
         raise VendorError(Failure(FailureKind.UNREACHED, self._detail))
         yield  # a generator, as the port wants it

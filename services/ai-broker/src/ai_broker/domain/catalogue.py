@@ -213,6 +213,15 @@ def addresses(
     return found
 
 
+def keyed(catalogue: Catalogue, environment: Mapping[str, str]) -> frozenset[str]:
+    """Return the vendors that the platform has a key for."""
+    return frozenset(
+        each.name
+        for each in catalogue.vendors
+        if any(environment.get(name) for name in each.key_envs)
+    )
+
+
 def _endpoint(
     entry: VendorEntry, environment: Mapping[str, str], sandbox_url: str | None
 ) -> Endpoint | None:
@@ -245,6 +254,8 @@ class Menu:
     """The vendors that are called with the tenant's own key."""
     unusable: tuple[VendorEntry, ...] = ()
     """Vendors of the catalogue that cannot be called here."""
+    keyed: frozenset[str] = frozenset()
+    """The vendors that the platform has a key for."""
 
     def with_own(self, entries: tuple[VendorEntry, ...]) -> "Menu":
         """Return a tenant's menu: what it has keys of its own for comes first."""
@@ -310,15 +321,25 @@ class Menu:
         return None
 
 
-def menu_of(catalogue: Catalogue, usable: Collection[str]) -> Menu:
-    """Return the menu where these vendors can be called."""
+def menu_of(
+    catalogue: Catalogue, usable: Collection[str], keyed: Collection[str] = ()
+) -> Menu:
+    """Return the menu where these vendors can be called, and the platform has keys."""
     entries = [each for each in catalogue.vendors if each.name in usable]
     others = [each for each in catalogue.vendors if each.name not in usable]
     tenants = {name: each.aliases for name, each in catalogue.tenants.items()}
-    return Menu(tuple(entries), catalogue.aliases, tenants, unusable=tuple(others))
+    return Menu(
+        tuple(entries),
+        catalogue.aliases,
+        tenants,
+        unusable=tuple(others),
+        keyed=frozenset(keyed),
+    )
 
 
-def candidate(vendor: VendorEntry, model: ModelEntry) -> Candidate:
+def candidate(
+    vendor: VendorEntry, model: ModelEntry, *, own_key: bool = False
+) -> Candidate:
     """Return a model as one that may answer."""
     return Candidate(
         vendor=vendor.name,
@@ -328,6 +349,7 @@ def candidate(vendor: VendorEntry, model: ModelEntry) -> Candidate:
         context_tokens=model.context_tokens,
         output_tokens_max=model.output_tokens_max,
         limits=_limits(vendor.limits, model.limits),
+        own_key=own_key,
         first_token_s=model.first_token_s,
         protocol=vendor.protocol,
         abort=vendor.abort,

@@ -16,15 +16,18 @@ from ai_broker.handlers.rating import keep_places_forever, refresh_rates_forever
 from ai_broker.handlers.refresh import refresh_forever
 from ai_broker.handlers.sweep import prune, prune_forever, sweep, sweep_forever
 from ai_broker.handlers.telling import tell, tell_forever
+from ai_broker.handlers.vendors import check_vendor, list_vendors
 
 __all__ = [
     "Desk",
     "admit",
     "cancel",
+    "check_vendor",
     "complete",
     "deps_for",
     "keep_places_forever",
     "list_credentials",
+    "list_vendors",
     "offered",
     "prune",
     "prune_forever",

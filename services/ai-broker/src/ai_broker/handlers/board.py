@@ -60,6 +60,10 @@ class Board:
         now = self._clock.now()
         return tuple(self._outlook(each, tokens, now) for each in candidates)
 
+    def known(self, candidate: Candidate) -> Line | None:
+        """Return what has been learned of a candidate; None before its first call."""
+        return self._lines.get(self._key(candidate, candidate.name))
+
     def latency(self, candidate: Candidate) -> Latency:
         """Return how slow a candidate has been."""
         return self._line(candidate).latency

@@ -8,7 +8,7 @@ from datetime import datetime
 from ai_broker.handlers.call import Choice
 from ai_broker.handlers.pot import Denied, Funds
 from ai_broker.handlers.purse import Purse
-from ai_broker.ports import Vendor
+from ai_broker.ports.vendors import Vendor
 
 
 class Taken:

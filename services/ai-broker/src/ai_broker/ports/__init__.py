@@ -1,6 +1,6 @@
 """What the handlers need from outside."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -8,14 +8,13 @@ from typing import Protocol, TypeVar
 from ai_broker.domain.attempt import Attempt
 from ai_broker.domain.budget import Lent, Profile
 from ai_broker.domain.cache import Kept
-from ai_broker.domain.catalogue import Candidate, Menu, VendorEntry
+from ai_broker.domain.catalogue import Menu, VendorEntry
 from ai_broker.domain.credential import Credential, Sealed
 from ai_broker.domain.guard.policy import GuardBook
-from ai_broker.domain.vendor import Prepared, VendorEvent
 from ai_broker.ports.store import Store
+from ai_broker.ports.vendors import EmbeddingVendor
 from contracts.budgets import LeaseReply, LeaseRequest, LeaseReturn
 from contracts.completions import CompletionRequest
-from contracts.message import JsonObject
 from contracts.prices import PriceBook
 from contracts.usage import UsageRecord
 from determinism import Bell, Clock, IdSource
@@ -80,54 +79,6 @@ class Meter(Protocol):
 
     async def prices(self) -> PriceBook:
         """Return the price book in force."""
-        ...
-
-
-class Vendor(Protocol):
-    """One vendor that answers completions."""
-
-    def prepare(self, request: CompletionRequest, candidate: Candidate) -> Prepared:
-        """
-        Return the request in the vendor's own form.
-
-        Raises:
-            PermanentFault: The vendor cannot do what a field asks; it names it.
-        """
-        ...
-
-    def complete(
-        self, body: JsonObject, attempt_id: str, timeout_s: float
-    ) -> AsyncGenerator[VendorEvent]:
-        """
-        Call the vendor once and yield what it says, ``Done`` last.
-
-        Args:
-            body: What ``prepare`` made.
-            attempt_id: Sent along, so that both ledgers can be compared.
-            timeout_s: The time left for the whole call.
-
-        Raises:
-            VendorError: The call failed; how is in its ``failure``.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
-
-
-class EmbeddingVendor(Vendor, Protocol):
-    """One vendor that also turns texts into vectors; ``prepare`` takes both."""
-
-    def embed(
-        self, body: JsonObject, attempt_id: str, timeout_s: float
-    ) -> AsyncGenerator[VendorEvent]:
-        """
-        Ask for vectors once, as ``complete`` asks for an answer.
-
-        Raises:
-            VendorError: The call failed; how is in its ``failure``.
-        """
         ...
 
 

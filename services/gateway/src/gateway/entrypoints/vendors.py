@@ -1,4 +1,4 @@
-"""``/v1/vendors``: a tenant's own keys for AI vendors."""
+"""``/v1/vendors``: who answers completions, checks, and tenants' own keys."""
 
 from typing import Annotated
 
@@ -14,7 +14,8 @@ from contracts.credentials import (
     VendorKey,
 )
 from contracts.message import Document
-from gateway.entrypoints.identity import DepsOf, TenantOf
+from contracts.vendors import VendorCheck, VendorPage
+from gateway.entrypoints.identity import Caller, DepsOf, TenantOf
 from gateway.handlers import vendors
 
 VendorInPath = Annotated[
@@ -31,6 +32,20 @@ class CredentialBody(Document):
 
     key: VendorKey
     """The key as the vendor gave it; no answer ever contains it."""
+
+
+@routes.get("")
+async def list_vendors(caller: Caller, deps: DepsOf) -> VendorPage:
+    """List the vendors: usable or why not, whose key, and how their models fare."""
+    return await vendors.list_vendors(caller.tenant, deps)
+
+
+@routes.post("/{vendor}/check")
+async def check_vendor(
+    vendor: VendorInPath, caller: Caller, deps: DepsOf
+) -> VendorCheck:
+    """Ask a vendor for its models with the key that your calls use; costs nothing."""
+    return await vendors.check_vendor(caller.tenant, vendor, deps)
 
 
 @routes.put("/{vendor}/credential")

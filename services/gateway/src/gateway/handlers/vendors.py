@@ -1,4 +1,4 @@
-"""A tenant's own vendor keys, which ai-broker keeps."""
+"""The vendors, checks of them, and tenants' own keys, all of them ai-broker's."""
 
 from contracts import subjects
 from contracts.credentials import (
@@ -9,6 +9,7 @@ from contracts.credentials import (
     RemoveCredential,
 )
 from contracts.delivery import Nothing
+from contracts.vendors import CheckVendor, ListVendors, VendorCheck, VendorPage
 from gateway.ports import Deps
 
 
@@ -32,4 +33,24 @@ async def list_credentials(tenant: str, deps: Deps) -> CredentialPage:
     request = ListCredentials(tenant=tenant)
     return await deps.peers.request(
         address, request, CredentialPage, timeout_s=deps.peer_timeout_s
+    )
+
+
+async def list_vendors(tenant: str | None, deps: Deps) -> VendorPage:
+    """Return the vendors as a tenant sees them; None is an admin's view."""
+    return await deps.peers.request(
+        subjects.VENDORS.to(tenant),
+        ListVendors(tenant=tenant),
+        VendorPage,
+        timeout_s=deps.peer_timeout_s,
+    )
+
+
+async def check_vendor(tenant: str | None, vendor: str, deps: Deps) -> VendorCheck:
+    """Return whether a vendor answers a tenant's key; None is the platform's."""
+    return await deps.peers.request(
+        subjects.VENDOR_CHECK.to(tenant),
+        CheckVendor(tenant=tenant, vendor=vendor),
+        VendorCheck,
+        timeout_s=deps.peer_timeout_s,
     )

@@ -6,17 +6,19 @@ from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
+import orjson
+
 import telemetry
 from ai_broker.adapters.vendors import failures
 from ai_broker.adapters.vendors.dialect import DIALECTS
 from ai_broker.adapters.vendors.fields import NotTheProtocol
 from ai_broker.adapters.vendors.refusal import Fit
 from ai_broker.adapters.vendors.sse import EventReader, EventTooLarge
-from ai_broker.adapters.vendors.transport import Reply, Transport
+from ai_broker.adapters.vendors.transport import Asked, Reply, Transport
 from ai_broker.domain.catalogue import Candidate, Endpoint, quirks_of
 from ai_broker.domain.vendor import Prepared, Started, VendorEvent
 from contracts.completions import CompletionRequest
-from contracts.message import JsonObject
+from contracts.message import Json, JsonObject
 from telemetry import names
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -78,6 +80,26 @@ class VendorClient:
         if stream.ended:
             for event in stream.end():
                 yield event
+
+    async def models(
+        self, check_id: str, timeout_s: float
+    ) -> AsyncGenerator[VendorEvent]:
+        """Ask for the list of models; what is in it is the vendor's business."""
+        content = bytearray()
+        asked = Asked.MODELS
+        async with self._transport.call({}, check_id, timeout_s, asked) as reply:
+            async for some in reply.chunks:
+                content += some
+                if len(content) > ANSWER_BYTES_MAX:
+                    raise failures.malformed(self._name, "more than any list of models")
+        try:
+            found: Json = orjson.loads(content)
+        except orjson.JSONDecodeError as cause:
+            raise failures.malformed(self._name, "no list of models") from cause
+        if not isinstance(found, dict | list):
+            raise failures.malformed(self._name, "no list of models")
+        request_id = reply.headers.get(self._dialect.request_id_header)
+        yield Started(reply.status, request_id, reply.headers)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -43,6 +43,8 @@ class Dialect:
 
     path: str
     """Appended to a vendor's address."""
+    models_path: str
+    """The same, for the list of its models."""
     request_id_header: str
     """Where the vendor names its own id of a call."""
     body_of: Callable[[CompletionRequest, Candidate, Fit], JsonObject]
@@ -61,12 +63,14 @@ def _anthropic_stream(vendor: str, _quirks: Quirks) -> Stream:
 DIALECTS: Final[Mapping[Protocol, Dialect]] = {
     Protocol.OPENAI: Dialect(
         path="/chat/completions",
+        models_path="/models",
         request_id_header="x-request-id",
         body_of=openai_request.body_of,
         stream_of=_openai_stream,
     ),
     Protocol.ANTHROPIC: Dialect(
         path="/v1/messages",
+        models_path="/v1/models",
         request_id_header="request-id",
         body_of=anthropic_request.body_of,
         stream_of=_anthropic_stream,

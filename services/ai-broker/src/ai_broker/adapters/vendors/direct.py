@@ -37,6 +37,7 @@ _TAKEN: Final = range(200, 300)
 _ACCEPT: Final = {
     Asked.ANSWER: "text/event-stream",
     Asked.VECTORS: "application/json",
+    Asked.MODELS: "application/json",
 }
 
 
@@ -57,6 +58,7 @@ class DirectTransport:
         self._urls = {
             Asked.ANSWER: URL(base_url + dialect.path),
             Asked.VECTORS: URL(base_url + "/embeddings"),
+            Asked.MODELS: URL(base_url + dialect.models_path),
         }
         self._query = dict(entry.query)
         self._patience = patience
@@ -82,7 +84,7 @@ class DirectTransport:
         timeout_s: float,
         asked: Asked = Asked.ANSWER,
     ) -> AsyncGenerator[Reply]:
-        """Post a body and give the reply; every failure is a ``VendorError``."""
+        """Ask and give the reply; every failure is a ``VendorError``."""
         timeout = aiohttp.ClientTimeout(
             # Whoever calls ends the call in time; this is for those who forget.
             total=timeout_s + MARGIN_S,
@@ -91,10 +93,11 @@ class DirectTransport:
         )
         answering = False
         try:
-            async with self._opened().post(
+            async with self._opened().request(
+                "GET" if asked is Asked.MODELS else "POST",
                 self._urls[asked],
                 params=self._query or None,
-                data=orjson.dumps(body),
+                data=None if asked is Asked.MODELS else orjson.dumps(body),
                 headers={
                     **self._headers,
                     "x-client-request-id": attempt_id,

@@ -9,7 +9,7 @@ from ai_broker.adapters.vendors.transport import Asked, Transport
 from ai_broker.domain.catalogue import Candidate, Endpoint
 from ai_broker.domain.embedding import EmbeddingQuestion
 from ai_broker.domain.vendor import Prepared, Started, VendorEvent
-from ai_broker.ports import Vendor
+from ai_broker.ports.vendors import Vendor
 from contracts.completions import CompletionRequest
 from contracts.message import Json, JsonObject
 from faults import PermanentFault
@@ -89,6 +89,10 @@ class WithEmbeddings:
         if self._embedder is None:
             raise PermanentFault("embed: this vendor has no embeddings")
         return self._embedder.embed(body, attempt_id, timeout_s)
+
+    def models(self, check_id: str, timeout_s: float) -> AsyncGenerator[VendorEvent]:
+        """Ask which models there are."""
+        return self._vendor.models(check_id, timeout_s)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -15,7 +15,7 @@ from typing import Final
 from ai_broker.adapters.key_files import KeyFile
 from ai_broker.domain.catalogue import Candidate, Endpoint
 from ai_broker.domain.vendor import Prepared, VendorError, VendorEvent
-from ai_broker.ports import EmbeddingVendor
+from ai_broker.ports.vendors import EmbeddingVendor
 from contracts.completions import CompletionRequest
 from contracts.message import JsonObject
 
@@ -102,6 +102,10 @@ class _Shared:
         """Ask the vendor for vectors once."""
         return self._counted(lambda at: at.embed(body, attempt_id, timeout_s))
 
+    def models(self, check_id: str, timeout_s: float) -> AsyncGenerator[VendorEvent]:
+        """Ask which models there are."""
+        return self._counted(lambda at: at.models(check_id, timeout_s))
+
     async def _counted(self, ask: Ask) -> AsyncGenerator[VendorEvent]:
         client = self._open()
         self._calls += 1
@@ -165,6 +169,10 @@ class FileKeyed:
     ) -> AsyncGenerator[VendorEvent]:
         """Ask for vectors once, with the key that the file holds now."""
         return self._newest(lambda at: at.embed(body, attempt_id, timeout_s))
+
+    def models(self, check_id: str, timeout_s: float) -> AsyncGenerator[VendorEvent]:
+        """Ask which models there are, with the key that the file holds now."""
+        return self._newest(lambda at: at.models(check_id, timeout_s))
 
     async def _newest(self, ask: Ask) -> AsyncGenerator[VendorEvent]:
         endpoint = replace(self._shared.endpoint, key=self._file.key())

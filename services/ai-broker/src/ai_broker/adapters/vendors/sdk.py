@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
@@ -85,28 +86,35 @@ class SdkTransport:
         timeout_s: float,
         asked: Asked = Asked.ANSWER,
     ) -> AsyncGenerator[Reply]:
-        """Post a body and give the reply; every failure is a ``VendorError``."""
+        """Ask and give the reply; every failure is a ``VendorError``."""
         client = await self._client.get()
         import httpx2  # noqa: PLC0415 -- comes with the SDKs, and as lazily
 
         timeout = httpx2.Timeout(
             min(self._patience.idle_s, timeout_s), connect=self._patience.connect_s
         )
-        insisted = _INSISTED[self._protocol, asked]
-        rest = {name: value for name, value in body.items() if name not in insisted}
-        resource = _RESOURCE[self._protocol, asked](client)
+        headers = {"x-client-request-id": attempt_id} | self._omitted()
         with _translated(self._endpoint):
-            async with resource.with_streaming_response.create(
-                **{name: body[name] for name in insisted},
-                **({"stream": True} if asked is Asked.ANSWER else {}),
-                extra_headers={"x-client-request-id": attempt_id} | self._omitted(),
-                extra_body=rest,
-                timeout=timeout,
+            async with self._asking(client, asked, body)(
+                extra_headers=headers, timeout=timeout
             ) as response:
                 headers = lower(response.headers)
                 chunks = response.iter_bytes()
                 losses = (httpx2.HTTPError,)
                 yield Reply(response.status_code, headers, chunks, losses)
+
+    # Any: two SDKs with one shape, without a common base.
+    def _asking(self, client: Any, asked: Asked, body: JsonObject) -> Any:
+        """Return the SDK's method with all that is said by the body."""
+        if asked is Asked.MODELS:
+            return client.models.with_streaming_response.list
+        insisted = _INSISTED[self._protocol, asked]
+        return partial(
+            _RESOURCE[self._protocol, asked](client).with_streaming_response.create,
+            **{name: body[name] for name in insisted},
+            **({"stream": True} if asked is Asked.ANSWER else {}),
+            extra_body={k: value for k, value in body.items() if k not in insisted},
+        )
 
     async def close(self) -> None:
         """Close the connections."""

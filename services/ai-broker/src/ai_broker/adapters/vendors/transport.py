@@ -34,6 +34,8 @@ class Asked(StrEnum):
     """A conversation's next turn, streamed."""
     VECTORS = "vectors"
     """Embeddings, all at once."""
+    MODELS = "models"
+    """Which models there are: no body is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Transport(Protocol):
         asked: Asked = Asked.ANSWER,
     ) -> AbstractAsyncContextManager[Reply]:
         """
-        Post a body; once, and without following redirects.
+        Ask once, without following redirects; a body is posted.
 
         Args:
             body: JSON as the vendor takes it.
