@@ -265,6 +265,13 @@ async def test_an_equal_question_may_be_answered_from_the_cache(
     assert "x-de-cache" not in first.headers
     assert second.headers["x-de-cache"] == "hit"
     assert "x-de-cache" not in third.headers
+    streamed = clients.chat.with_raw_response.create(**opted_in, stream=True)
+    assert streamed.headers["x-de-cache"] == "hit"
+    assert streamed.headers["x-de-vendor"] == second.headers["x-de-vendor"]
+    text = "".join(
+        x.choices[0].delta.content or "" for x in streamed.parse() if x.choices
+    )
+    assert text == second.parse().choices[0].message.content
     texts = {x.parse().choices[0].message.content for x in (first, second, third)}
     assert texts == {"[sandbox] kept for an hour"}
     assert len(await platform.vendor.rows(after)) == 2

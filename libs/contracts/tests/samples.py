@@ -115,6 +115,12 @@ SAMPLES: Final[dict[str, Message]] = {
         rates=STANDINGS,
     ),
     "frame-text": frames.TextDelta(number=1, part=0, text="I read"),
+    "frame-text-first": frames.TextDelta(
+        number=1,
+        part=0,
+        text="I",
+        by=frames.Answerer(vendor="v", model="m", is_cached=True),
+    ),
     "frame-reasoning": frames.ReasoningDelta(number=2, part=0, text="First"),
     "frame-tool-call": frames.ToolCallDelta(
         number=3, part=1, call_id="call_1", name="read_file", arguments="{"

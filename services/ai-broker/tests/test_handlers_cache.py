@@ -10,7 +10,7 @@ from ai_broker.domain.vendor import Declined, Done, Started, Text
 from ai_broker.handlers import prune, tell
 from ai_broker.ports import Limits
 from contracts.completions import CompletionRequest, FinishReason
-from contracts.frames import Opened, TextDelta
+from contracts.frames import Answerer, Opened, TextDelta
 from contracts.usage import TokenUsage
 from faults import TransientFault
 
@@ -189,5 +189,40 @@ def test_a_cache_that_cannot_be_asked_costs_only_the_hit() -> None:
         world.first.scripts = [[*GOOD, DONE]]
         desk = world.replica("a", cache=Down())
         assert (await world.ask(desk, cache_ttl_s=60)).text == "Good day"
+
+    play(scene)
+
+
+def test_the_first_piece_says_who_answers() -> None:
+    """A vendor, a kept answer, a stored one; the other pieces do not repeat it."""
+
+    async def scene(world: World) -> None:
+        world.first.scripts = [[*GOOD, DONE]]
+        desk = world.replica("a")
+        paid = await world.ask(desk, completion_id="one", cache_ttl_s=60)
+        hit = await world.ask(desk, completion_id="two", cache_ttl_s=60)
+        again = await world.ask(desk, completion_id="one", cache_ttl_s=60)
+        for sink, model, is_cached in (
+            (paid, "model-1", False),
+            (hit, "model-1-2026", True),
+            (again, "model-1-2026", False),
+        ):
+            first, *others = [f.by for f in sink.frames if isinstance(f, TextDelta)]
+            by = Answerer(vendor="first", model=model, is_cached=is_cached)
+            assert first == by
+            assert not any(others)
+
+    play(scene)
+
+
+def test_after_a_failover_the_one_that_answers_is_named() -> None:
+    """What the failed one had held back is forgotten, and so is its name."""
+
+    async def scene(world: World) -> None:
+        world.first.scripts = [[LIMITED]] * 3
+        world.second.scripts = [[*GOOD, DONE]]
+        sink = await world.ask(world.replica("a"), model="smart")
+        deltas = [each for each in sink.frames if isinstance(each, TextDelta)]
+        assert deltas[0].by == Answerer(vendor="second", model="model-2")
 
     play(scene)

@@ -27,7 +27,7 @@ from gateway_world import (
     tenant_headers,
 )
 
-from contracts.frames import Ping, TextDelta
+from contracts.frames import Answerer, Ping, TextDelta
 from contracts.problems import Code
 from determinism import SystemClock
 from faults import TransientFault
@@ -302,6 +302,27 @@ async def test_as_many_answers_as_allowed_are_under_way(
             await stream.cancel()
     assert third.status_code == 529
     assert third.headers["x-should-retry"] == "true"
+
+
+@BOTH
+async def test_a_stream_says_in_its_head_who_answers(
+    client: httpx.AsyncClient, acme: Headers, bus: ScriptedBus, path: str
+) -> None:
+    """As soon as there is content; not where an older broker does not say."""
+    by = Answerer(vendor="sandbox-openai", model="sandbox-small", is_cached=True)
+    told = TextDelta(part=0, text="Hel", by=by)
+    rest = TextDelta(part=0, text="lo")
+    bus.scripts += [(OPENED, told, rest, HELLO[-1]), HELLO, (OPENED, HELLO[-1])]
+    first, older, at_once = [
+        await ask(client, path, acme, stream=True) for _ in range(3)
+    ]
+    for each in (first, at_once):
+        assert each.headers["x-de-vendor"] == "sandbox-openai"
+        assert each.headers["x-de-model"] == "sandbox-small"
+    assert first.headers["x-de-cache"] == "hit"
+    assert "x-de-attempts" not in first.headers
+    assert at_once.headers["x-de-attempts"] == "0"
+    assert not {"x-de-vendor", "x-de-model", "x-de-cache"} & set(older.headers)
 
 
 @BOTH

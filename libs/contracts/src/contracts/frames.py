@@ -35,6 +35,17 @@ class Opened(Message):
     """The rate limits that the call was held to; None without any."""
 
 
+class Answerer(Message):
+    """Who gives an answer, as far as it is known before its end."""
+
+    vendor: str
+    """Who answers."""
+    model: str
+    """Which model it was asked for; of a stored answer, the one that it named."""
+    is_cached: bool = False
+    """Whether an equal question's stored answer is given."""
+
+
 class TextDelta(Message):
     """More of the answer's text."""
 
@@ -45,6 +56,8 @@ class TextDelta(Message):
     """Which part of the answer it belongs to."""
     text: str
     """What comes next."""
+    by: Answerer | None = None
+    """Who answers; with the first piece of all."""
 
 
 class ReasoningDelta(Message):
@@ -61,6 +74,8 @@ class ReasoningDelta(Message):
     """The vendor's proof, with the last piece."""
     redacted: str | None = None
     """Opaque reasoning that only the vendor can read; comes whole."""
+    by: Answerer | None = None
+    """Who answers; with the first piece of all."""
 
 
 class ToolCallDelta(Message):
@@ -77,6 +92,8 @@ class ToolCallDelta(Message):
     """With the first piece."""
     arguments: str = ""
     """More of the JSON text."""
+    by: Answerer | None = None
+    """Who answers; with the first piece of all."""
 
 
 class VectorsDelta(Message):

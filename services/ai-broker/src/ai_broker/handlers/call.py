@@ -292,7 +292,7 @@ class Call:
             self._is_muted = True
             return
         for piece in pieces:
-            await _forward(self.job, piece)
+            await _forward(self.job, piece, self.candidate)
 
     def _settlement(self, ending: Ending) -> Settlement:
         request, policy = self.choice.request, self.candidate.abort
@@ -331,11 +331,11 @@ def _endless(vendor: str, weight_max: int) -> Failure:
     return Failure(FailureKind.ENDLESS, detail)
 
 
-async def _forward(job: Job, piece: Piece) -> None:
-    job.running.publish(piece)
+async def _forward(job: Job, piece: Piece, by: Candidate) -> None:
+    job.running.publish(piece, by)
     if not job.caller.wants_deltas:
         return
     delta = delta_of(piece)
     if delta is not None:
         job.running.delivered = True
-        await job.caller.delta(delta)
+        await job.caller.delta(delta, by)

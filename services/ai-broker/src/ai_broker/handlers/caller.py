@@ -2,8 +2,9 @@
 
 import telemetry
 from ai_broker.domain.answer import Delta, deltas_of, vector_deltas
+from ai_broker.domain.catalogue import Candidate
 from contracts.completions import Completion, CompletionRequest
-from contracts.frames import Failed, Finished, Opened
+from contracts.frames import Answerer, Failed, Finished, Opened
 from contracts.problems import Code, ErrorEnvelope, problem
 from faults import Fault
 from messaging.subscriptions import FrameBody, FrameSink
@@ -24,6 +25,7 @@ class Caller:
         self._sink = sink
         self._told: str | None = None
         self._gone = False
+        self._has_said_who = False
 
     @property
     def wants_deltas(self) -> bool:
@@ -39,10 +41,14 @@ class Caller:
             )
             await self._send(opened)
 
-    async def delta(self, delta: Delta) -> None:
-        """Send content, if it is wanted."""
-        if self.wants_deltas:
-            await self._send(delta)
+    async def delta(self, delta: Delta, by: Candidate | Completion | None) -> None:
+        """Send content, if it is wanted; the first piece says who answers."""
+        if not self.wants_deltas:
+            return
+        if by is not None and not self._has_said_who:
+            self._has_said_who = True
+            delta = delta.model_copy(update={"by": _answerer(by)})
+        await self._send(delta)
 
     async def end(self, end: Finished | Failed) -> None:
         """Send the end, after the vectors if the answer is made of them."""
@@ -58,7 +64,7 @@ class Caller:
         await self.opened(instance)
         if self.wants_deltas:
             for delta in deltas_of(answer.parts):
-                await self._send(delta)
+                await self.delta(delta, answer)
         await self.end(Finished(completion=answer))
 
     async def refuse(
@@ -81,6 +87,11 @@ class Caller:
                 frame=frame.kind,
                 detail=fault.detail,
             )
+
+
+def _answerer(by: Candidate | Completion) -> Answerer:
+    is_cached = isinstance(by, Completion) and by.is_cached
+    return Answerer(vendor=by.vendor, model=by.model, is_cached=is_cached)
 
 
 def failure(

@@ -196,7 +196,7 @@ async def _join(
         try:
             async with asyncio.timeout(max(0.0, left_s)):
                 async for delta in running.follow(deltas=caller.wants_deltas):
-                    await caller.delta(delta)
+                    await caller.delta(delta, running.by)
         except TimeoutError:
             return _late()
         return running.end

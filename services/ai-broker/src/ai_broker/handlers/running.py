@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ai_broker.domain.answer import Delta, delta_of
+from ai_broker.domain.catalogue import Candidate
 from ai_broker.domain.vendor import Piece
 from contracts.frames import Failed, Finished
 
@@ -29,9 +30,12 @@ class Running:
         self.cancelled = False
         self.delivered = False
         """Whether any content has reached a caller."""
+        self.by: Candidate | None = None
+        """Who says what is published."""
 
-    def publish(self, piece: Piece) -> None:
+    def publish(self, piece: Piece, by: Candidate) -> None:
         """Keep a piece; past the bound, those who join get the end alone."""
+        self.by = by
         if len(self._pieces) < PIECES_KEPT_MAX:
             self._pieces.append(piece)
             self._wake()

@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from contracts.completions import Completion
-from contracts.frames import Ping
+from contracts.frames import Answerer, Ping
 from contracts.message import JsonObject
 from contracts.problems import Code, ErrorEnvelope, problem
 from gateway.domain.answer_stream import AnswerStream
@@ -170,17 +170,24 @@ class Reply(Generic[Q]):
         headers += [(name.encode(), value.encode()) for name, value in rates.items()]
         if completion is not None:
             headers += _answered_by(completion)
+        elif self._asking.answerer is not None:
+            headers += _answering(self._asking.answerer)
         return headers
 
 
-def _answered_by(completion: Completion) -> Headers:
+def _answering(by: Answerer | Completion) -> Headers:
     headers: Headers = [
-        (b"x-de-vendor", _printable(completion.vendor)),
-        (b"x-de-model", _printable(completion.model)),
-        (b"x-de-attempts", str(len(completion.attempts)).encode()),
+        (b"x-de-vendor", _printable(by.vendor)),
+        (b"x-de-model", _printable(by.model)),
     ]
-    if completion.is_cached:
+    if by.is_cached:
         headers.append((b"x-de-cache", b"hit"))
+    return headers
+
+
+def _answered_by(completion: Completion) -> Headers:
+    headers = _answering(completion)
+    headers.append((b"x-de-attempts", str(len(completion.attempts)).encode()))
     if completion.dropped:
         headers.append((b"x-de-dropped", _printable(", ".join(completion.dropped))))
     return headers

@@ -15,6 +15,7 @@ import telemetry
 from contracts.completions import Completion, CompletionRequest
 from contracts.embeddings import EmbeddingRequest
 from contracts.frames import (
+    Answerer,
     Failed,
     Finished,
     Opened,
@@ -66,6 +67,8 @@ class Asking:
         self._is_given_up = False
         self.rates: tuple[RateStanding, ...] | None = None
         """The rate limits that the question was held to, as far as it is known."""
+        self.answerer: Answerer | None = None
+        """Who answers, once something of the answer is told."""
 
     async def run(self, tell: Tell) -> Completion | ErrorEnvelope:
         """Ask until there is an answer, or a reason why there is none."""
@@ -126,6 +129,7 @@ class Asking:
                     await tell(frame)
                 case TextDelta() | ReasoningDelta() | ToolCallDelta():
                     self._is_told = True
+                    self.answerer = self.answerer or frame.by
                     await tell(frame)
         # The bus promises one of the two ends; without one the stream was cut.
         detail = "the answer ended without its end; ask again"
