@@ -130,7 +130,7 @@ class UsageRecord(Message):
     vendor_request_id: str | None = None
     """The vendor's own id of the call."""
     raw_usage: JsonObject | None = None
-    """The vendor's usage object, untouched."""
+    """The vendor's usage object, untouched; of a huge one its ``omitted_bytes``."""
     quality: QualitySignals | None = None
     """What can be said of a completed attempt's answer; never part of its price."""
     trace: str | None = None

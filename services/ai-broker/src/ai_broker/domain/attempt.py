@@ -13,6 +13,7 @@ can record it without knowing the request.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from ai_broker.domain.catalogue import Candidate
 from contracts import subjects
@@ -22,6 +23,9 @@ from contracts.message import JsonObject
 from contracts.owed import Owed
 from contracts.quality import QualitySignals
 from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, UsageSource
+
+BATCH_BYTES_MAX: Final = 768 * 1024
+"""Of one message: a stream takes 1 MiB with headers. One record is far smaller."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +135,24 @@ def give_up(attempt: Attempt, now: datetime) -> Attempt:
 
 
 def owe_usage(records: Sequence[UsageRecord]) -> list[Owed]:
-    """Return the messages that bring records to the ledger, one for each tenant."""
+    """Return the messages that bring records to the ledger, one tenant's in each."""
     by_tenant: dict[str, list[UsageRecord]] = {}
     for record in records:
         by_tenant.setdefault(record.tenant, []).append(record)
-    return [_batch(tenant, mine) for tenant, mine in by_tenant.items()]
+    return [owed for mine in by_tenant.values() for owed in _batches(mine)]
 
 
-def _batch(tenant: str, records: Sequence[UsageRecord]) -> Owed:
+def _batches(records: Sequence[UsageRecord]) -> list[Owed]:
+    """Return one message, or several where one would be too large."""
+    owed = _batch(records)
+    if len(records) == 1 or len(owed.message.encode()) <= BATCH_BYTES_MAX:
+        return [owed]
+    middle = len(records) // 2
+    return _batches(records[:middle]) + _batches(records[middle:])
+
+
+def _batch(records: Sequence[UsageRecord]) -> Owed:
+    tenant = records[0].tenant
     keys = (f"{each.attempt_id}.{each.revision}" for each in records)
     batch_id = derived_id("usage", *keys)
     return Owed(

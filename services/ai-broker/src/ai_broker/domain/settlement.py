@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
+from pydantic_core import to_json
+
 from ai_broker.domain import estimation, quality
 from ai_broker.domain.answer import Answer
 from ai_broker.domain.attempt import Settlement
@@ -16,8 +18,13 @@ from ai_broker.domain.vendor import (
     Vectors,
 )
 from contracts.completions import CompletionRequest
+from contracts.message import JsonObject
 from contracts.usage import EndState, TokenUsage, UsageSource
 
+RAW_BYTES_MAX: Final = 16 * 1024
+"""What is kept of a vendor's own words on usage; real ones take a few hundred."""
+TEXT_MAX: Final = 256
+"""Characters of a name that a vendor gave."""
 END_STATES: Final = {
     FailureKind.REFUSED: EndState.FAILED,
     FailureKind.UNREACHED: EndState.FAILED,
@@ -58,12 +65,12 @@ def completed(request: CompletionRequest, heard: Heard, done: Done) -> Settlemen
         usage=usage,
         source=source,
         end_state=EndState.COMPLETED,
-        model=done.model or None,
-        service_tier=done.service_tier,
+        model=done.model[:TEXT_MAX] or None,
+        service_tier=done.service_tier and done.service_tier[:TEXT_MAX],
         finish_reason=done.finish_reason.value,
         http_status=heard.started.http_status if heard.started else None,
         vendor_request_id=heard.started.request_id if heard.started else None,
-        raw_usage=heard.usage.raw if heard.usage else None,
+        raw_usage=_kept(heard.usage),
         quality=quality.signals(request, heard.answer.parts(), done.finish_reason),
     )
 
@@ -90,7 +97,7 @@ def failed(request: CompletionRequest, heard: Heard, failure: Failure) -> Settle
         http_status=started.http_status if started else failure.status,
         vendor_request_id=failure.request_id
         or (started.request_id if started else None),
-        raw_usage=heard.usage.raw if heard.usage else None,
+        raw_usage=_kept(heard.usage),
     )
 
 
@@ -116,7 +123,7 @@ def stopped(
         end_state=end_state,
         http_status=heard.started.http_status if heard.started else None,
         vendor_request_id=heard.started.request_id if heard.started else None,
-        raw_usage=heard.usage.raw if heard.usage else None,
+        raw_usage=_kept(heard.usage),
     )
 
 
@@ -130,6 +137,14 @@ def unsent(end_state: EndState) -> Settlement:
 def unwanted(settlement: Settlement, end_state: EndState) -> Settlement:
     """Settle a call that was read on after it was given up."""
     return replace(settlement, end_state=end_state, finish_reason=None, quality=None)
+
+
+def _kept(seen: UsageSeen | None) -> JsonObject | None:
+    """Return what a vendor said of its usage; of far too much only how much it was."""
+    if seen is None:
+        return None
+    said_bytes = len(to_json(seen.raw))
+    return seen.raw if said_bytes <= RAW_BYTES_MAX else {"omitted_bytes": said_bytes}
 
 
 def _consumed(

@@ -22,12 +22,14 @@ log = telemetry.get_logger()
 async def tell_forever(deps: Deps) -> None:
     """Tell whenever something was settled here, and now and then for the others."""
     while True:
+        # Listened for before the look: what settles during its commit rings too.
+        ring = deps.settled.listen()
         try:
             while await tell(deps) == RECORDS_MAX:
                 pass
         except TransientFault as fault:
             log.warning("telling_postponed", detail=fault.detail)
-        await deps.settled.wait(deps.limits.look_s)
+        await ring.heard(deps.limits.look_s)
         await deps.clock.sleep(deps.limits.gather_s)
 
 

@@ -44,7 +44,7 @@ async def lease(request: LeaseRequest, deps: Deps) -> LeaseReply:
     until = min(request.deadline, began + WAIT_MAX)
     rung_at: datetime | None = None
     while True:
-        now = deps.clock.now()
+        now, ring = deps.clock.now(), deps.changes.listen()
         patient = now < min(began + PATIENCE, until)
         answer, kinds = await deps.store.run(
             lambda work, now=now, patient=patient: _ask(
@@ -59,7 +59,7 @@ async def lease(request: LeaseRequest, deps: Deps) -> LeaseReply:
             rung_at = now
             recall = LeaseRecall(tenant=request.tenant, scopes=request.scopes)
             await deps.bells.announce(subjects.recall_leases(request.tenant), recall)
-        await deps.changes.wait(min(left_s, LOOK_S))
+        await ring.heard(min(left_s, LOOK_S))
 
 
 async def return_lease(message: LeaseReturn, deps: Deps) -> Nothing:
