@@ -124,6 +124,8 @@ async def test_each_sdk_reads_the_refusal_as_its_vendors(limited: Tenant) -> Non
     assert by_openai.error["code"] == "rate_limit_exceeded"
     for each in (by_anthropic, by_openai):
         assert each.headers["ratelimit"].startswith('"tenant-requests";r=0;t=')
+    assert by_anthropic.headers["anthropic-ratelimit-requests-remaining"] == "0"
+    assert by_openai.headers["x-ratelimit-remaining-requests"] == "0"
 
 
 async def test_a_dead_valkey_limits_nobody_and_is_found_again(

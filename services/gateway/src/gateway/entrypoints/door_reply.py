@@ -11,6 +11,7 @@ from contracts.completions import Completion
 from contracts.frames import Answerer, Ping
 from contracts.message import JsonObject
 from contracts.problems import Code, ErrorEnvelope, problem
+from contracts.rates import RateStanding
 from gateway.domain.answer_stream import AnswerStream
 from gateway.domain.question import Asked
 from gateway.domain.told import Contradicted
@@ -57,6 +58,7 @@ class Reply(Generic[Q]):
         self._stream = stream
         self._has_key = has_key
         self._asking = Asking(question.request, deps)
+        self._clock = deps.clock
         self._pings = 0
         self._has_begun = False
         self._is_left = False
@@ -125,7 +127,8 @@ class Reply(Generic[Q]):
             await send({"type": "http.response.body", "body": chunk})
             return
         response = self._refusal(envelope, scope)
-        response.headers.update(rate_headers(envelope.rates or self._asking.rates))
+        rates = envelope.rates or self._asking.rates
+        response.headers.update(self._rate_headers(scope, rates))
         response.headers["x-de-completion-id"] = self._question.request.completion_id
         await response(scope, receive, send)
 
@@ -166,13 +169,18 @@ class Reply(Generic[Q]):
             is_anthropic = dialect_of(scope) is Dialect.ANTHROPIC
             name = b"request-id" if is_anthropic else b"x-request-id"
             headers.append((name, found.encode()))
-        rates = rate_headers(self._asking.rates)
+        rates = self._rate_headers(scope, self._asking.rates)
         headers += [(name.encode(), value.encode()) for name, value in rates.items()]
         if completion is not None:
             headers += _answered_by(completion)
         elif self._asking.answerer is not None:
             headers += _answering(self._asking.answerer)
         return headers
+
+    def _rate_headers(
+        self, scope: Scope, rates: tuple[RateStanding, ...] | None
+    ) -> dict[str, str]:
+        return rate_headers(rates, dialect_of(scope), self._clock.now())
 
 
 def _answering(by: Answerer | Completion) -> Headers:
