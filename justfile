@@ -64,7 +64,7 @@ python_folders := "libs services cli deploy tests tools benchmarks"
 @simulate *ARGS:
     python -m testkit.simulate "$@"
 
-# Prove the promises under load and faults
+# Prove the promises under load and faults: ./just prove, ./just prove leases
 [no-exit-message]
 @prove *ARGS:
     python -m testkit.prove "$@"

@@ -41,6 +41,8 @@ class FakeMeter:
     limit: int | None = None
     is_hard: bool = True
     is_away: bool = False
+    is_final: bool = True
+    """Whether it says that waiting cannot help."""
     asked: list[LeaseRequest] = field(default_factory=list[LeaseRequest])
     returned: list[LeaseReturn] = field(default_factory=list[LeaseReturn])
 
@@ -53,8 +55,13 @@ class FakeMeter:
             return told.model_copy(update={"is_unlimited": True})
         lent = min(self.limit, request.pico_usd_wanted)
         if lent < request.pico_usd_min:
+            if not self.is_final:
+                left = request.deadline - self.clock.now()
+                await self.clock.sleep(max(0.0, left.total_seconds()))
             refusal = problem(Code.BUDGET_EXHAUSTED, "tenant acme has no money")
-            return told.model_copy(update={"refusal": refusal, "is_final": True})
+            return told.model_copy(
+                update={"refusal": refusal, "is_final": self.is_final}
+            )
         self.limit -= lent
         grant = LeaseGrant(
             lease_id=request.lease_id,
@@ -156,6 +163,22 @@ def test_a_budget_that_is_used_up_is_402_and_costs_nothing() -> None:
         assert len(world.first.attempts) == 1
         again = await world.ask(desk, output_tokens_max=400)
         assert again.text == "Good day"
+
+    play(scene)
+
+
+def test_whoever_waits_in_line_until_the_deadline_is_told_of_the_budget() -> None:
+    """The meter answers, and has nothing: 402 for all, not 503 for all but one."""
+
+    async def scene(world: World) -> None:
+        meter = FakeMeter(world.clock, limit=0, is_final=False)
+        desk = world.replica("one", money=money_of(world, meter))
+        deadline = world.clock.now() + timedelta(seconds=4)
+        calls = (
+            world.ask(desk, completion_id=f"c{n}", deadline=deadline) for n in range(5)
+        )
+        told: list[Sink] = await asyncio.gather(*calls)
+        assert {each.code for each in told} == {Code.BUDGET_EXHAUSTED}
 
     play(scene)
 

@@ -8,10 +8,11 @@ agents do, through NATS; processes can be crashed, and are started again.
 import asyncio
 import contextvars
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from ai_broker.domain.catalogue import Candidate
@@ -44,7 +45,7 @@ from contracts.usage import TokenUsage
 from determinism import SeededIds
 from faults import Fault
 from messaging.limits import BusLimits
-from persistence.inline import InlineDatabase
+from persistence.inline import InlineDatabase, Moment
 from testkit.chance import Chance
 from testkit.clock import SimulatedClock, SimulationLoop
 from testkit.incarnation import GatedBus, GatedClock, GatedDatabase, Incarnation
@@ -136,6 +137,19 @@ class CountingVendor:
         )
 
 
+async def _unwatched(_moment: Moment) -> None:
+    """Look at nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a replica: its process and what it was wired into."""
+
+    process: Process
+    # Any: each service's own Composed.
+    composed: Any
+
+
 class MoneyWorld:
     """
     Some brokers and meters.
@@ -145,6 +159,8 @@ class MoneyWorld:
         seed: Decides everything.
         brokers: How many replicas of ai-broker.
         faults: What the wire does to messages.
+        crashes: How likely each place to crash is to be a service's last.
+        watch: Awaited around every transaction of the meter.
     """
 
     def __init__(
@@ -154,6 +170,8 @@ class MoneyWorld:
         *,
         brokers: int = 2,
         faults: Faults = CALM,
+        crashes: Mapping[Service, float] = MappingProxyType({}),
+        watch: Callable[[Moment], Awaitable[None]] = _unwatched,
     ) -> None:
         self.loop = loop
         self.clock = SimulatedClock(loop)
@@ -165,14 +183,21 @@ class MoneyWorld:
         self._seed = seed
         self._parts = {part.service: part for part in FIVE}
         self._replicas = {Service.BILLING_METER: 1, Service.AI_BROKER: brokers}
-        self._stores = {
-            service: InlineDatabase.create(self._parts[service].metadata)
+        self._chance_of_crash = dict(crashes)
+        self.stores: Final = {
+            service: InlineDatabase.create(
+                self._parts[service].metadata,
+                around=watch if service is Service.BILLING_METER else _unwatched,
+            )
             for service in self._replicas
         }
-        self._alive: dict[str, Process] = {}
+        self.alive: Final[dict[str, Run]] = {}
+        """What runs now, by service and number: ``ai-broker-3``."""
+        self.on_crash: Callable[[str], None] = lambda _instance: None
         self._runs: Counter[str] = Counter()
-        self._asker = self._bus(Service.AGENT_RUNTIME, "asker", lambda: True)
-        self._manager = self._bus(Service.GATEWAY, "manager", lambda: True)
+        self._stopped: set[Service] = set()
+        self._asker = self.bus(Service.AGENT_RUNTIME, "asker", lambda: True)
+        self._manager = self.bus(Service.GATEWAY, "manager", lambda: True)
 
     async def start(self) -> None:
         """Start every process."""
@@ -223,8 +248,20 @@ class MoneyWorld:
 
     def crash(self, service: Service, replica: int) -> None:
         """End a process as kill -9 does; it is started again in a moment."""
-        if (process := self._alive.get(f"{service}-{replica}")) is not None:
-            process.incarnation.crash("asked for")
+        if (running := self.alive.get(f"{service}-{replica}")) is not None:
+            running.process.incarnation.crash("asked for")
+
+    def stop(self, service: Service) -> None:
+        """End all replicas of a service for good."""
+        self._stopped.add(service)
+        for replica in range(self._replicas[service]):
+            self.crash(service, replica)
+
+    def calm(self) -> None:
+        """Let nothing crash by itself any more."""
+        self._chance_of_crash = {}
+        for each in self.alive.values():
+            each.process.incarnation.calm()
 
     async def until_returned(self, limit_s: float) -> tuple[BudgetView, ...]:
         """Return the budgets once nothing is held of them."""
@@ -235,9 +272,10 @@ class MoneyWorld:
                     return found
                 await asyncio.sleep(1)
 
-    def _bus(
+    def bus(
         self, service: Service, instance: str, is_alive: Callable[[], bool]
     ) -> SimulatedBus:
+        """Return a line to NATS that is not connected yet."""
         return SimulatedBus(
             self.nats,
             service,
@@ -253,13 +291,16 @@ class MoneyWorld:
         self._runs[name] += 1
         instance = f"{name}-r{self._runs[name]}"
         incarnation = Incarnation(
-            instance, self.chance, on_crash=partial(self._crashed, part, replica)
+            instance,
+            self.chance,
+            crashes=self._chance_of_crash.get(part.service, 0.0),
+            on_crash=partial(self._crashed, part, replica),
         )
-        bus = self._bus(part.service, instance, lambda: incarnation.is_alive)
+        bus = self.bus(part.service, instance, lambda: incarnation.is_alive)
         process = Process(
             part,
             incarnation,
-            GatedDatabase(self._stores[part.service], incarnation),
+            GatedDatabase(self.stores[part.service], incarnation),
             bus,
             GatedBus(bus, incarnation),
             GatedClock(self.clock, incarnation),
@@ -267,7 +308,7 @@ class MoneyWorld:
         )
         # Any: each service's own Composed.
         composed: Any = process.compose(vendors={VENDOR: self.vendor})
-        self._alive[name] = process
+        self.alive[name] = Run(process, composed)
         incarnation.start(self._live(process, composed))
 
     # Any: each service's own Composed.
@@ -283,8 +324,13 @@ class MoneyWorld:
             process.incarnation.crash("bug")
 
     def _crashed(self, part: Part, replica: int, _where: str) -> None:
-        self.crashes += 1
-        self._alive.pop(f"{part.service}-{replica}", None)
+        if part.service not in self._stopped:
+            self.crashes += 1
+        crashed = self.alive.pop(f"{part.service}-{replica}", None)
+        if crashed is not None:
+            self.on_crash(crashed.process.incarnation.name)
+        if part.service in self._stopped:
+            return
         # In nobody's name: whoever crashed runs nothing any more.
         self.loop.call_later(
             1.0, self._start, part, replica, context=contextvars.Context()

@@ -2,16 +2,18 @@
 Prove the promises on real processes: ``./just prove``.
 
     python -m testkit.prove [--tasks 10] [--flood 200] [--only WORD]
+    python -m testkit.prove leases …
 
 Plays every scenario of ``prove_scenarios``, prints a table, and writes it with the
 machine it ran on to ``benchmarks/results/prove-<date>.md``. Exits with 1 when a task
-did not complete or the books do not agree.
+did not complete or the books do not agree. ``leases`` is ``prove_leases``.
 """
 
 import argparse
 import asyncio
 import os
 import platform as machine
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +25,7 @@ from rich.table import Table
 from determinism import SystemClock
 from embedded.stack import SERVICES
 from embedded.state import ROOT
+from testkit import prove_leases
 from testkit.platform import Platform
 from testkit.prove_scenarios import (
     Outcome,
@@ -133,6 +136,9 @@ def report(outcomes: Sequence[Outcome], at: datetime) -> str:
 
 def main() -> None:
     """Play, print, keep, and exit by what was found."""
+    if sys.argv[1:2] == ["leases"]:
+        del sys.argv[1]
+        prove_leases.main()
     parser = argparse.ArgumentParser(prog="just prove", description=__doc__)
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--flood", type=int, default=200)

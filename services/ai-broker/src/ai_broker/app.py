@@ -66,6 +66,7 @@ class Composed:
 
     runnable: Runnable
     deps: Deps
+    desk: Desk
     pool: VendorPool
     offers: FileOffers | None
     quotas: Quotas
@@ -137,7 +138,7 @@ def compose(
     loops = _loops(deps, relay, desk, money, rates)
     sink = StoreSink(Service.AI_BROKER, delivery, bus, clock)
     runnable = Runnable(Service.AI_BROKER, (*own, *keeping), loops, sink=sink)
-    return Composed(runnable, deps, pool, offers, quotas)
+    return Composed(runnable, deps, desk, pool, offers, quotas)
 
 
 def _loops(

@@ -73,6 +73,8 @@ class Pot:
     unlimited_until_s: float = 0.0
     """Until when they are taken to have no limit; 0 if never told so."""
     spent: Spent | None = None
+    short: Spent | None = None
+    """What the meter said just now, if it had nothing: those in line heard it too."""
     is_asking: bool = False
     calls: int = CALLS_FIRST
     """For how many calls money is asked for the next time."""
@@ -95,6 +97,16 @@ class Pot:
         wanted = max(self.calls, self.waiting + 1)
         self.calls = min(self.calls * 2, CALLS_MAX)
         return wanted
+
+    def forget(self) -> None:
+        """Forget what was known of the limits: one of them has changed."""
+        self.unlimited_until_s = 0.0
+        self.spent = self.short = None
+
+    def heard(self, now_s: float) -> Denied | None:
+        """Return what whoever stands in line is told if there is no time left."""
+        short = self.short
+        return short.denied if short is not None and now_s < short.until_s else None
 
     def ring(self) -> None:
         """Call the first in line: there may be money, or nobody asks for any."""

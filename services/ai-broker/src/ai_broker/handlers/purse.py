@@ -45,6 +45,8 @@ SLICE: Final = timedelta(seconds=60)
 """A slice is used no longer than this, whatever the meter grants."""
 SPENT_S: Final = 1.0
 """How long a budget that is used up is taken to be so without asking."""
+HEARD_S: Final = 2.0
+"""How long those in line go by what the meter said to the first of them."""
 USED_AT_LEAST: Final = timedelta(seconds=5)
 TENANTS_MAX: Final = 10_000
 LENGTHS_KEPT: Final = 200
@@ -123,14 +125,14 @@ class Purse:
                 self._tidy(each)
 
     async def _fund(self, wish: Wish, deadline: datetime) -> Funds | Denied:
-        last, is_called = _UNHEARD, False
+        last: Denied | None = None
+        is_called = False
         while True:
-            funds = self._take(wish, is_called=is_called)
-            if funds is not None:
+            if (funds := self._take(wish, is_called=is_called)) is not None:
                 return funds
-            if self._clock.now() >= deadline:
-                return _counted(last)
             pot = self._pot(wish.request)
+            if self._clock.now() >= deadline:
+                return _counted(last or pot.heard(self._clock.monotonic()) or _UNHEARD)
             if pot.is_asking or (pot.waiting and not is_called):
                 await pot.wait(deadline, self._clock, is_first=is_called)
                 is_called = True
@@ -147,6 +149,9 @@ class Purse:
                     return _counted(answer)
                 case Later(denied):
                     last, is_called = denied or last, True
+                    if denied is not None:
+                        until_s = self._clock.monotonic() + HEARD_S
+                        pot.short = Spent(denied, 0, until_s)
                 case _:
                     assert_never(answer)
 
@@ -213,8 +218,7 @@ class Purse:
         self._known.pop(tenant, None)
         for pot in self._pots.values():
             if pot.tenant == tenant:
-                pot.unlimited_until_s = 0.0
-                pot.spent = None
+                pot.forget()
 
     def prune(self) -> None:
         """Forget scopes that nobody has asked about for a while."""
@@ -383,8 +387,7 @@ class Purse:
 def _refusal(reply: LeaseReply) -> Denied | Later:
     if reply.refusal is None or reply.refusal.code is not Code.BUDGET_EXHAUSTED:
         return Later()
-    code, detail = reply.refusal.code, reply.refusal.detail
-    denied = Denied(code, detail, retryable=False)
+    denied = Denied(reply.refusal.code, reply.refusal.detail, retryable=False)
     return denied if reply.is_final else Later(denied)
 
 
@@ -393,8 +396,5 @@ def _counted(denied: Denied) -> Denied:
     return denied
 
 
-_UNHEARD: Final = Denied(
-    Code.UNAVAILABLE,
-    "billing-meter does not answer, and a hard budget may apply: try again soon",
-    retryable=True,
-)
+_AWAY: Final = "billing-meter does not answer; a hard budget may apply: try again soon"
+_UNHEARD: Final = Denied(Code.UNAVAILABLE, _AWAY, retryable=True)

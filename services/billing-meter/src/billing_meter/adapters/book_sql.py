@@ -13,6 +13,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     text,
     tuple_,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from billing_meter.adapters.tables import MeterTable
+from billing_meter.adapters.tables import MeterTable, lease_values
 from billing_meter.domain.charges import Charge, SpentKey
 from billing_meter.domain.leases import Lease, LeaseState
 from billing_meter.domain.limits import Account, Kinds, Limit, bucket, opens
@@ -156,11 +157,11 @@ class SqlBooks:
         """Return what counts against limits of one tenant, in their order."""
         if not limits:
             return []
-        held = self._held(limits)
-        spent = [self._spent(each, now) for each in limits]
+        held, spent = self._held(limits), self._spent(limits, now)
         return [
             Account(limit, cost, held.get(limit.scope, 0), oldest)
-            for limit, (cost, oldest) in zip(limits, spent, strict=True)
+            for limit in limits
+            for cost, oldest in (spent[limit.key],)
         ]
 
     def spend(self, added: Mapping[SpentKey, int]) -> None:
@@ -198,7 +199,7 @@ class SqlBooks:
 
     def add_lease(self, lease: Lease) -> None:
         """Keep a new lease."""
-        self._conn.execute(insert(LEASE), _lease_values(lease))
+        self._conn.execute(insert(LEASE), lease_values(lease))
         scopes = [
             {
                 "lease_id": lease.lease_id,
@@ -216,7 +217,7 @@ class SqlBooks:
         self._conn.execute(
             update(LEASE)
             .where(LEASE.c.lease_id == lease.lease_id)
-            .values(_lease_values(lease))
+            .values(lease_values(lease))
         )
 
     def charges(self, attempt_ids: Sequence[str]) -> Mapping[str, Charge]:
@@ -288,14 +289,36 @@ class SqlBooks:
             for row in rows
         }
 
-    def _spent(self, limit: Limit, now: datetime) -> tuple[int, datetime | None]:
-        row = self._conn.execute(
+    def _spent(
+        self, limits: Sequence[Limit], now: datetime
+    ) -> Mapping[tuple[str, str, str], tuple[int, datetime | None]]:
+        """Return what each limit's open buckets hold, and the oldest of them."""
+        rows = self._conn.execute(
             select(
+                SPENT.c.kind,
+                SPENT.c.scope_id,
+                SPENT.c.period,
                 func.sum(SPENT.c.pico_usd).label("cost"),
                 func.min(SPENT.c.bucket).label("oldest"),
-            ).where(_is_of(SPENT, limit), SPENT.c.bucket >= opens(limit.budget, now))
-        ).one()
-        return int(row.cost or 0), row.oldest
+            )
+            .where(
+                or_(
+                    *(
+                        and_(
+                            _is_of(SPENT, each),
+                            SPENT.c.bucket >= opens(each.budget, now),
+                        )
+                        for each in limits
+                    )
+                )
+            )
+            .group_by(SPENT.c.kind, SPENT.c.scope_id, SPENT.c.period)
+        )
+        found = {
+            (row.kind, row.scope_id, row.period): (int(row.cost), row.oldest)
+            for row in rows
+        }
+        return {each.key: found.get(each.key, (0, None)) for each in limits}
 
     # Any: SQLAlchemy's rows are typed by their statement, not by their table.
     def _lease(self, row: Row[Any]) -> Lease:
@@ -342,25 +365,6 @@ def _is_of(table: Table, limit: Limit) -> Any:
 
 def _limit(row: Row[Any]) -> Limit:
     return Limit(row.tenant, Budget.model_validate(row.document), row.pico_usd)
-
-
-def _lease_values(lease: Lease) -> dict[str, object]:
-    return {
-        "lease_id": lease.lease_id,
-        "tenant": lease.tenant,
-        "instance": lease.instance,
-        "state": lease.state.value,
-        "granted": lease.granted,
-        "cap": lease.cap,
-        "seen": lease.seen,
-        "held": lease.held,
-        "seen_attempts": lease.seen_attempts,
-        "told_attempts": lease.told_attempts,
-        "is_hard": lease.is_hard,
-        "granted_at": lease.granted_at,
-        "expires_at": lease.expires_at,
-        "ends_at": lease.ends_at,
-    }
 
 
 def _charge_values(charge: Charge) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Index, MetaData, Row, text
 from sqlmodel import Field, SQLModel
 
+from billing_meter.domain.leases import Lease
 from billing_meter.domain.ledger import Posting
 from contracts.ledger import LedgerLine
 from persistence.tables import declare_shared
@@ -182,6 +183,26 @@ def line_values(posting: Posting, position: int) -> dict[str, object]:
         "reverses_id": posting.reverses_id,
         "pico_usd": line.pico_usd,
         "line": line.model_dump(mode="json"),
+    }
+
+
+def lease_values(lease: Lease) -> dict[str, object]:
+    """Return the columns of a lease, less its scopes."""
+    return {
+        "lease_id": lease.lease_id,
+        "tenant": lease.tenant,
+        "instance": lease.instance,
+        "state": lease.state.value,
+        "granted": lease.granted,
+        "cap": lease.cap,
+        "seen": lease.seen,
+        "held": lease.held,
+        "seen_attempts": lease.seen_attempts,
+        "told_attempts": lease.told_attempts,
+        "is_hard": lease.is_hard,
+        "granted_at": lease.granted_at,
+        "expires_at": lease.expires_at,
+        "ends_at": lease.ends_at,
     }
 
 
