@@ -87,23 +87,34 @@ async def limited(replicated: Platform, rates: RateLimits) -> AsyncIterator[Tena
     await rates.write(replicated)
 
 
+async def skips(platform: Platform) -> int:
+    """Return how many calls passed uncounted."""
+    found = await counted(platform, "rate_limits_skipped_total", step="admit")
+    return int(sum(found.values()))
+
+
 async def test_two_replicas_share_one_limit(
     replicated: Platform, limited: Tenant
 ) -> None:
     """Exactly a minute's worth is answered by both together, whoever is asked."""
     clock = SystemClock()
     began_s = clock.monotonic()
+    skipped = await skips(replicated)
     answers = await asyncio.gather(*(limited.chat(number) for number in range(40)))
     refused = [each for each in answers if each.status == 429]
-    more = int((clock.monotonic() - began_s) / PACE_S)
+    # On a machine that stalls a call may pass uncounted, and time goes by.
+    uncounted = await skips(replicated) - skipped
+    more = uncounted + int((clock.monotonic() - began_s) / PACE_S)
     assert PER_MINUTE <= 40 - len(refused) <= PER_MINUTE + more
+    rated = [each for each in answers if "ratelimit" in each.headers]
+    assert len(rated) == 40 - uncounted
     by_broker = await counted(
         replicated, "rate_limited_total", kind="tenant", measure="requests"
     )
     assert sum(by_broker.values()) == len(refused)
     assert min(by_broker.values()) > 0
     policy = f'"tenant-requests";q={PER_MINUTE};w=60'
-    assert {each.headers["ratelimit-policy"] for each in answers} == {policy}
+    assert {each.headers["ratelimit-policy"] for each in rated} == {policy}
     for each in refused:
         wait_s = int(each.headers["retry-after"])
         assert 1 <= wait_s <= PACE_S
@@ -133,10 +144,10 @@ async def test_a_dead_valkey_limits_nobody_and_is_found_again(
 ) -> None:
     """Rates keep order and are no money: calls pass, counted as such."""
     rates.server.kill()
+    skipped = await skips(replicated)
     answers = [await limited.chat(number) for number in range(2 * PER_MINUTE)]
     assert {each.status for each in answers} == {200}
-    skipped = await counted(replicated, "rate_limits_skipped_total", step="admit")
-    assert sum(skipped.values()) == 2 * PER_MINUTE
+    assert await skips(replicated) - skipped == 2 * PER_MINUTE
     rates.server.start()
 
     async def look() -> bool:

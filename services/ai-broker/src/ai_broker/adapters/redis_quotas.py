@@ -7,11 +7,12 @@ lasts for half a minute and is kept by its process for as long as its call goes 
 process that dies gives its places back by dying.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Sequence
 from typing import Final, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
@@ -31,13 +32,19 @@ from contracts.rates import Measure
 from determinism import Clock, within
 from faults import DeadlineExceeded, TransientFault
 
-ANSWER_S: Final = 0.25
+ANSWER_S: Final = 0.5
 """How long Redis may take to count."""
 AWAY_S: Final = 1.0
 """How long it is left alone after a failure."""
 PLACE_S: Final = 30.0
 """How long a place lasts unless it is kept."""
-CONNECTIONS_MAX: Final = 32
+AT_ONCE_MAX: Final = 8
+"""
+Calls of Redis at the same moment, and so connections to a server.
+
+One thread answers there; more would only be more to open in the first burst. redis-py's
+own bound lets late comers overtake, until those who wait give up.
+"""
 KEPT_AT_ONCE: Final = 500
 
 log = telemetry.get_logger()
@@ -54,14 +61,22 @@ class RedisQuotas:
         client: Connections to it.
         clock: Times how long it is left alone.
         place_s: How long a place lasts unless it is kept.
+        answer_s: How long it may take to count.
     """
 
     def __init__(
-        self, client: Client, clock: Clock, *, place_s: float = PLACE_S
+        self,
+        client: Client,
+        clock: Clock,
+        *,
+        place_s: float = PLACE_S,
+        answer_s: float = ANSWER_S,
     ) -> None:
+        self._answer_s = answer_s
         self._client = client
         self._clock = clock
         self._place_us = int(place_s * 1_000_000)
+        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
         self._held: dict[str, Sequence[Bound]] = {}
         self._is_away = False
         self._asked_again_s = 0.0
@@ -135,8 +150,8 @@ class RedisQuotas:
             # Only this call looks whether it is back.
             self._asked_again_s = now_s + AWAY_S
         try:
-            work = self._evaluate(script, keys, arguments)
-            answer = await within(ANSWER_S, work, "count in Redis")
+            work = self._in_turn(script, keys, arguments)
+            answer = await within(self._answer_s, work, "count in Redis")
         except (RedisError, OSError, DeadlineExceeded) as cause:
             self._failed(cause)
             raise TransientFault(f"count in Redis: {cause!r}") from cause
@@ -144,6 +159,12 @@ class RedisQuotas:
             self._is_away = False
             log.info("rate_limits_counted_again")
         return answer
+
+    async def _in_turn(
+        self, script: str, keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> object:
+        async with self._turns:
+            return await self._evaluate(script, keys, arguments)
 
     async def _evaluate(
         self, script: str, keys: Sequence[str], arguments: Sequence[Argument]
@@ -167,23 +188,18 @@ class RedisQuotas:
 
 def open_redis(url: str, *, is_cluster: bool, clock: Clock) -> RedisQuotas:
     """Return quotas on a server or a cluster; nothing is connected before a call."""
-    never = Retry(NoBackoff(), 0)  # a call that was counted must not be counted again
     if is_cluster:
         client: Client = RedisCluster.from_url(
-            url,
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
+            url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
         )
     else:
-        pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] -- redis-py
+        client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] -- redis-py
             url,
             socket_timeout=ANSWER_S,
             socket_connect_timeout=ANSWER_S,
-            max_connections=CONNECTIONS_MAX,
-            timeout=ANSWER_S,
-            retry=never,
+            # A call that was counted must not be counted again.
+            retry=Retry(NoBackoff(), 0),
         )
-        client = Redis.from_pool(pool)
     return RedisQuotas(client, clock)
 
 
