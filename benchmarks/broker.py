@@ -4,6 +4,7 @@ What standing between a client and a vendor costs, side by side in one run.
     ./just bench peers                 # install LiteLLM and Portkey into .peers
     ./just bench broker [--rounds 3] [--seconds 5] [--clients 32] [--only WORD]
     ./just bench streams [--streams 256] [--seconds 60]
+    ./just bench ledger                # usage records into the ledger
 
 All on one machine: the load, the contender and a fast upstream. Contenders take turns
 for several rounds; what counts is the median of the rounds, and the ratio to the bare
@@ -12,8 +13,6 @@ shape in the same run. Results go to ``benchmarks/results/``.
 
 import argparse
 import asyncio
-import os
-import platform as machine
 import shutil
 import statistics
 import subprocess
@@ -21,17 +20,16 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import contenders
+import ledger
 from contenders import HERE, PEERS, Contender
 from load import Result, Target, hammer, stream
+from results_file import keep
 
-from determinism import SystemClock
 from embedded.ports import HOST, Ports
 
-RESULTS: Final = HERE / "results"
 OURS: Final = "Digital Employee"
 BARE: Final = "bare shape"
 WARM_UP: Final = 300
@@ -168,24 +166,6 @@ def streams_table(flows: Sequence[Flow]) -> list[str]:
     return lines
 
 
-def keep(name: str, title: str, lines: Sequence[str]) -> Path:
-    """Write a result with its date and machine."""
-    now = SystemClock().now()
-    memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-    ran_on = (
-        f"{os.cpu_count()} cores, {memory_mib} MiB, {machine.system()} "
-        f"{machine.release()}, Python {machine.python_version()}; load, upstream and "
-        "contender on that machine."
-    )
-    text = [f"# {title} of {now:%Y-%m-%d %H:%M} UTC", "", ran_on, "", *lines]
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{now:%Y-%m-%d}.md"
-    path.write_text("\n".join(text) + "\n")
-    print("\n".join(lines))
-    print(f"kept in {path.relative_to(HERE.parent)}")
-    return path
-
-
 def install_peers() -> None:
     """Install the peers with the ordinary clients of their registries."""
     PEERS.mkdir(exist_ok=True)
@@ -205,7 +185,7 @@ def install_peers() -> None:
 def main() -> None:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("broker", "streams", "peers"))
+    parser.add_argument("what", choices=("broker", "streams", "ledger", "peers"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--clients", type=int, default=32)
@@ -214,6 +194,9 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.what == "peers":
         install_peers()
+        return
+    if chosen.what == "ledger":
+        ledger.run()
         return
     peers = [name for name, is_here in contenders.installed().items() if is_here]
     names = [each for each in (BARE, OURS, *peers) if chosen.only in each]

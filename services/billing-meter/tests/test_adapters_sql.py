@@ -7,7 +7,7 @@ from billing_world import NOW, batch, delivery, deps_on, letters, record
 from sqlalchemy import func, select
 
 from billing_meter import handlers
-from billing_meter.adapters.sql import ENTRY, LINE, ROLLUP
+from billing_meter.adapters.statements import ENTRY, LINE, ROLLUP
 from billing_meter.adapters.tables import MeterTable
 from billing_meter.ports import Deps
 from contracts.budgets import (

@@ -7,8 +7,10 @@ the driver as it was compiled, with the types' own conversions; elsewhere, where
 network costs more than that, it goes through SQLAlchemy. Both give the same rows.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,6 +58,18 @@ class Prepared:
             return self._on_sqlite(conn, values).rowcount
         return conn.execute(self._statement("postgresql"), values).rowcount
 
+    def change_all(self, conn: Connection, values: Sequence[Values]) -> None:
+        """Run it once for each of many."""
+        if not values:
+            return
+        if dialect_of(conn) == "sqlite":
+            compiled = self._for(conn.dialect)
+            with _as_integrity_error(compiled):
+                bound = (compiled.bound(each) for each in values)
+                _raw(conn).executemany(compiled.text, bound)
+        else:
+            conn.execute(self._statement("postgresql"), values)
+
     def rows(self, conn: Connection, values: Values) -> Sequence[Row]:
         """Run it; return its rows, with a field for each column."""
         if dialect_of(conn) == "sqlite":
@@ -69,13 +83,8 @@ class Prepared:
 
     def _on_sqlite(self, conn: Connection, values: Values) -> "driver.Cursor":
         compiled = self._for(conn.dialect)
-        raw = cast("driver.Connection", conn.connection.driver_connection)
-        try:
-            return raw.execute(compiled.text, compiled.bound(values))
-        except driver.IntegrityError as cause:
-            raise IntegrityError(
-                compiled.text, None, cause, hide_parameters=True
-            ) from cause
+        with _as_integrity_error(compiled):
+            return _raw(conn).execute(compiled.text, compiled.bound(values))
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         if self._compiled is None:
@@ -93,8 +102,10 @@ class _Compiled:
     """What SQLite is given, and how values go in and out."""
 
     text: str
-    places: tuple[tuple[str, Convert | None], ...]
-    """The parameters in their order."""
+    pick: Callable[[Values], tuple[object, ...]]
+    """Takes the parameters in their order."""
+    conversions: tuple[tuple[int, Convert], ...]
+    """What becomes of them, by place."""
     constants: Values
     """Parameters that the statement itself brings."""
     columns: tuple[tuple[str, Convert | None], ...]
@@ -102,10 +113,11 @@ class _Compiled:
 
     def bound(self, values: Values) -> list[object]:
         """Return the values in the order of their places."""
-        found: list[object] = []
-        for name, convert in self.places:
-            value = values[name] if name in values else self.constants[name]
-            found.append(value if convert is None else convert(value))
+        if self.constants:
+            values = {**self.constants, **values}
+        found = list(self.pick(values))
+        for place, convert in self.conversions:
+            found[place] = convert(found[place])
         return found
 
     def rows_of(self, cursor: "driver.Cursor") -> Sequence[Row]:
@@ -121,15 +133,39 @@ class _Compiled:
         ]
 
 
+def _raw(conn: Connection) -> "driver.Connection":
+    # The engine's creator makes nothing else.
+    return cast("driver.Connection", conn.connection.driver_connection)
+
+
+@contextmanager
+def _as_integrity_error(compiled: _Compiled) -> Generator[None]:
+    try:
+        yield
+    except driver.IntegrityError as cause:
+        raise IntegrityError(
+            compiled.text, None, cause, hide_parameters=True
+        ) from cause
+
+
 def _compiled(statement: Executable, dialect: Dialect) -> _Compiled:
     compiled = cast("SQLCompiler", statement.compile(dialect=dialect))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- every Executable that is run has it
     names = compiled.positiontup or []
     binds = {compiled.bind_names[each]: each for each in compiled.binds.values()}
-    places = tuple((name, _into(binds[name].type, dialect)) for name in names)
+    into = [_into(binds[name].type, dialect) for name in names]
+    conversions = tuple(
+        (place, convert) for place, convert in enumerate(into) if convert is not None
+    )
     constants = {name: each.value for name, each in binds.items() if not each.required}
     selected = list(statement.selected_columns) if isinstance(statement, Select) else []
     columns = tuple((each.name, _out_of(each.type, dialect)) for each in selected)
-    return _Compiled(compiled.string, places, constants, columns)
+    return _Compiled(compiled.string, _picking(names), conversions, constants, columns)
+
+
+def _picking(names: Sequence[str]) -> Callable[[Values], tuple[object, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)
 
 
 def _into(type_: TypeEngine[Any], dialect: Dialect) -> Convert | None:

@@ -8,10 +8,11 @@ once the whole input exceeds its size, every token of the call costs its rate.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from operator import attrgetter, mul
+from typing import Any, Final
 
 from contracts.prices import Price, PriceBook, PriceSource, UnitPrices
 from contracts.usage import TokenUsage, UsageRecord
@@ -25,6 +26,9 @@ INPUT_PARTS: Final = (
     "cache_write_1h_tokens",
     "input_audio_tokens",
 )
+# Any: counts, which attrgetter cannot say.
+COUNTS_OF: Final[Callable[[TokenUsage], Any]] = attrgetter(*PARTS)
+INPUTS_OF: Final[Callable[[TokenUsage], Any]] = attrgetter(*INPUT_PARTS)
 STANDARD_TIERS: Final = frozenset({None, "default", "standard", "auto"})
 
 Rates = tuple[int, ...]
@@ -78,7 +82,7 @@ class PriceTable:
         if row is None:
             cost = _cost(self._ceiling, record.usage)
             return Rating(cost, is_known=False, source=PriceSource.CEILING)
-        size = sum(getattr(record.usage, part) for part in INPUT_PARTS)
+        size = sum(INPUTS_OF(record.usage))
         # The base tier begins at 0 and holds up to and including the next size.
         tier = max(0, bisect_right(row.thresholds, size - 1) - 1)
         return Rating(
@@ -119,8 +123,7 @@ def _rates(prices: UnitPrices) -> Rates:
 
 
 def _cost(rates: Rates, usage: TokenUsage) -> int:
-    counts = (getattr(usage, part) for part in PARTS)
-    return sum(rate * count for rate, count in zip(rates, counts, strict=True))
+    return sum(map(mul, rates, COUNTS_OF(usage)))
 
 
 def _compile(

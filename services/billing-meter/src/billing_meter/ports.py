@@ -9,13 +9,12 @@ from billing_meter.domain.charges import Charge, SpentKey
 from billing_meter.domain.leases import Lease, Terms
 from billing_meter.domain.ledger import Posting
 from billing_meter.domain.limits import Account, Kinds, Limit
-from billing_meter.domain.metering import Known
+from billing_meter.domain.metering import Judged, Known
 from contracts.budgets import BudgetScope
 from contracts.deadletters import DeadLetter
 from contracts.ledger import LedgerPage, ListLedger, TaskCost
 from contracts.message import Message
 from contracts.prices import PriceBook
-from contracts.usage import UsageRecord
 from determinism import Bell, Clock
 from pricing import PriceTable
 
@@ -116,16 +115,16 @@ class Work(Protocol):
         """Note a message; False when it was seen before."""
         ...
 
-    def known(self, record: UsageRecord) -> Known:
-        """Return what the ledger knows of the record's attempt."""
+    def known(self, attempt_ids: Sequence[str]) -> Known:
+        """Return what the ledger knows of these attempts."""
         ...
 
-    def note(self, record: UsageRecord, digest: str) -> None:
-        """Keep the record's key for the ledger's life."""
+    def note(self, judged: Sequence[Judged]) -> None:
+        """Keep the records' keys for the ledger's life."""
         ...
 
-    def append(self, posting: Posting) -> None:
-        """Append one transaction and bring the rollup up to date."""
+    def append(self, postings: Sequence[Posting]) -> None:
+        """Append transactions, in this order, and bring the rollups up to date."""
         ...
 
     def bury(self, letter: DeadLetter) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from billing_meter.adapters.statements import CHARGE, PUT_CHARGE
 from billing_meter.adapters.tables import MeterTable, lease_values
 from billing_meter.domain.charges import Charge, SpentKey
 from billing_meter.domain.leases import Lease, LeaseState
@@ -33,7 +34,6 @@ BUDGET: Final[Table] = MeterTable.metadata.tables["budget"]
 SPENT: Final[Table] = MeterTable.metadata.tables["budget_spent"]
 LEASE: Final[Table] = MeterTable.metadata.tables["budget_lease"]
 LEASE_SCOPE: Final[Table] = MeterTable.metadata.tables["budget_lease_scope"]
-CHARGE: Final[Table] = MeterTable.metadata.tables["charge"]
 
 BUDGET_KEY: Final = (BUDGET.c.kind, BUDGET.c.scope_id, BUDGET.c.period)
 COLUMN_OF: Final = {
@@ -231,17 +231,8 @@ class SqlBooks:
 
     def put_charges(self, charges: Iterable[Charge]) -> None:
         """Keep charges, each in the place of its attempt's last."""
-        values = [_charge_values(each) for each in charges]
-        if not values:
-            return
-        statement = insert_into(CHARGE, dialect_of(self._conn))
-        self._conn.execute(
-            statement.on_conflict_do_update(
-                index_elements=["attempt_id"],
-                set_={"pico_usd": statement.excluded.pico_usd},
-            ),
-            values,
-        )
+        ordered = sorted(charges, key=lambda each: each.attempt_id)
+        PUT_CHARGE.change_all(self._conn, [_charge_values(each) for each in ordered])
 
     def charged_since(self, since: datetime) -> int:
         """Return what all attempts since then cost."""

@@ -3,33 +3,33 @@
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Table, func, insert, select, tuple_, update
+from sqlalchemy import Connection, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from billing_meter.adapters.book_sql import SqlBooks
-from billing_meter.adapters.tables import (
-    SHARED,
-    EntryRow,
-    Line,
-    TaskRollup,
-    UsageKey,
-    ledger_line,
-    line_values,
+from billing_meter.adapters.statements import (
+    ADD_ENTRY,
+    ADD_KEY,
+    ADD_LINE,
+    ENTRY,
+    KEY,
+    LINE,
+    ROLL_UP,
+    ROLLUP,
 )
+from billing_meter.adapters.tables import SHARED, ledger_line, line_values, rollups
 from billing_meter.domain.ledger import Posting
-from billing_meter.domain.metering import Known
+from billing_meter.domain.metering import Judged, Known
 from billing_meter.ports import Work
 from contracts.deadletters import DeadLetter
 from contracts.ledger import LedgerPage, ListLedger, TaskCost
-from contracts.usage import UsageRecord, UsageSource
 from determinism import Clock
 from faults import PermanentFault, TransientFault
 from persistence.database import Database
 from persistence.dead_letter import DeadLetters
 from persistence.inbox import Inbox
-from persistence.tables import dialect_of, insert_into
 from persistence.types import EPOCH, MICROSECOND
 
 T = TypeVar("T")
@@ -37,11 +37,6 @@ T = TypeVar("T")
 CURSOR: Final = re.compile(
     r"(?P<position>[0-9]{1,18}):(?P<transaction>\w{1,64})", re.ASCII
 )
-
-LINE: Final[Table] = Line.metadata.tables["ledger_line"]
-KEY: Final[Table] = UsageKey.metadata.tables["usage_key"]
-ENTRY: Final[Table] = EntryRow.metadata.tables["ledger_entry"]
-ROLLUP: Final[Table] = TaskRollup.metadata.tables["task_rollup"]
 
 
 class SqlStore:
@@ -86,36 +81,42 @@ class SqlWork:
         """Note a message; False when it was seen before."""
         return Inbox(self._conn, SHARED).admit(message_id, self._now)
 
-    def known(self, record: UsageRecord) -> Known:
-        """Return what the ledger knows of the record's attempt."""
-        digest = self._conn.scalar(
-            select(KEY.c.digest).where(
-                KEY.c.attempt_id == record.attempt_id,
-                KEY.c.revision == record.revision,
-            )
+    def known(self, attempt_ids: Sequence[str]) -> Known:
+        """Return what the ledger knows of these attempts."""
+        keys = self._conn.execute(select(KEY).where(KEY.c.attempt_id.in_(attempt_ids)))
+        lines = self._conn.execute(
+            select(LINE).where(LINE.c.attempt_id.in_(attempt_ids), LINE.c.in_force)
         )
-        row = self._conn.execute(
-            select(LINE).where(LINE.c.attempt_id == record.attempt_id, LINE.c.in_force)
-        ).first()
-        return Known(digest, None if row is None else ledger_line(row))
+        return Known(
+            {(row.attempt_id, row.revision): row.digest for row in keys},
+            {row.attempt_id: ledger_line(row) for row in lines},
+        )
 
-    def note(self, record: UsageRecord, digest: str) -> None:
-        """Keep the record's key for the ledger's life."""
-        values = {
-            "attempt_id": record.attempt_id,
-            "revision": record.revision,
-            "digest": digest,
-            "occurred_at": record.occurred_at,
-        }
-        self._conn.execute(insert(KEY), values)
+    def note(self, judged: Sequence[Judged]) -> None:
+        """Keep the records' keys for the ledger's life."""
+        keys = [
+            {
+                "attempt_id": each.record.attempt_id,
+                "revision": each.record.revision,
+                "digest": each.digest,
+                "occurred_at": each.record.occurred_at,
+            }
+            for each in judged
+        ]
+        ADD_KEY.change_all(self._conn, keys)
 
-    def append(self, posting: Posting) -> None:
-        """Append one transaction and bring the rollup up to date."""
-        if posting.reverses_id is not None:
-            reversed_line = LINE.c.transaction_id == posting.reverses_id
-            self._conn.execute(update(LINE).where(reversed_line).values(in_force=False))
+    def append(self, postings: Sequence[Posting]) -> None:
+        """Append transactions, in this order, and bring the rollups up to date."""
+        undone = {each.reverses_id for each in postings} - {None}
+        if undone:
+            # Before the new lines: one line of an attempt may be in force.
+            reversed_lines = LINE.c.transaction_id.in_(undone)
+            self._conn.execute(
+                update(LINE).where(reversed_lines).values(in_force=False)
+            )
         position = (self._now - EPOCH) // MICROSECOND
-        self._conn.execute(insert(LINE), line_values(posting, position))
+        lines = [line_values(each, position, undone) for each in postings]
+        ADD_LINE.change_all(self._conn, lines)
         entries = [
             {
                 "transaction_id": entry.transaction_id,
@@ -123,10 +124,11 @@ class SqlWork:
                 "tenant": entry.tenant,
                 "pico_usd": entry.pico_usd,
             }
+            for posting in postings
             for entry in posting.entries
         ]
-        self._conn.execute(insert(ENTRY), entries)
-        self._roll_up(posting)
+        ADD_ENTRY.change_all(self._conn, entries)
+        ROLL_UP.change_all(self._conn, rollups(postings))
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a record that must not be posted."""
@@ -176,30 +178,6 @@ class SqlWork:
     def imbalance(self) -> int:
         """Return the sum of all entries; 0 in a sound ledger."""
         return int(self._conn.scalar(select(func.sum(ENTRY.c.pico_usd))) or 0)
-
-    def _roll_up(self, posting: Posting) -> None:
-        line = posting.line
-        if line.task_id is None:
-            return
-        sign = 1 if posting.reverses_id is None else -1
-        estimated = 0 if line.source is UsageSource.VENDOR else sign
-        values: dict[str, Any] = {
-            "tenant": line.tenant,
-            "task_id": line.task_id,
-            "pico_usd": line.pico_usd,
-            "attempts": sign,
-            "estimated_attempts": estimated,
-        }
-        statement = insert_into(ROLLUP, dialect_of(self._conn)).values(values)
-        counters = ("pico_usd", "attempts", "estimated_attempts")
-        upsert = statement.on_conflict_do_update(
-            index_elements=["tenant", "task_id"],
-            set_={
-                name: ROLLUP.c[name] + getattr(statement.excluded, name)
-                for name in counters
-            },
-        )
-        self._conn.execute(upsert)
 
 
 def _parse_cursor(cursor: str) -> tuple[int, str]:

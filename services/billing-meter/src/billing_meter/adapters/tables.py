@@ -1,5 +1,6 @@
 """billing-meter's tables, and how their rows become domain values."""
 
+from collections.abc import Container, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlmodel import Field, SQLModel
 from billing_meter.domain.leases import Lease
 from billing_meter.domain.ledger import Posting
 from contracts.ledger import LedgerLine
+from contracts.usage import UsageSource
 from persistence.tables import declare_shared
 from persistence.types import Instant, Json
 
@@ -169,9 +171,19 @@ class ChargeRow(MeterTable, table=True):
     pico_usd: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
-def line_values(posting: Posting, position: int) -> dict[str, object]:
-    """Return the columns of a posting's line."""
+def line_values(
+    posting: Posting, position: int, undone: Container[str | None]
+) -> dict[str, object]:
+    """
+    Return the columns of a posting's line, the line itself as JSON text.
+
+    Args:
+        posting: What is posted.
+        position: Its place in the ledger, in microseconds since 1970.
+        undone: The transactions that are reversed with it.
+    """
     line = posting.line
+    is_reversed = line.transaction_id in undone
     return {
         "transaction_id": line.transaction_id,
         "position": position,
@@ -179,10 +191,10 @@ def line_values(posting: Posting, position: int) -> dict[str, object]:
         "revision": line.revision,
         "tenant": line.tenant,
         "task_id": line.task_id,
-        "in_force": posting.reverses_id is None,
+        "in_force": posting.reverses_id is None and not is_reversed,
         "reverses_id": posting.reverses_id,
         "pico_usd": line.pico_usd,
-        "line": line.model_dump(mode="json"),
+        "line": line.encode().decode(),
     }
 
 
@@ -204,6 +216,34 @@ def lease_values(lease: Lease) -> dict[str, object]:
         "expires_at": lease.expires_at,
         "ends_at": lease.ends_at,
     }
+
+
+def rollups(postings: Iterable[Posting]) -> list[dict[str, object]]:
+    """
+    Return what postings add to their tasks' rollups, in the order of the keys.
+
+    In one order in every writer, so that no two wait for each other.
+    """
+    added: dict[tuple[str, str], list[int]] = {}
+    for posting in postings:
+        line = posting.line
+        if line.task_id is None:
+            continue
+        sign = 1 if posting.reverses_id is None else -1
+        sums = added.setdefault((line.tenant, line.task_id), [0, 0, 0])
+        sums[0] += line.pico_usd
+        sums[1] += sign
+        sums[2] += 0 if line.source is UsageSource.VENDOR else sign
+    return [
+        {
+            "tenant": tenant,
+            "task_id": task_id,
+            "pico_usd": sums[0],
+            "attempts": sums[1],
+            "estimated_attempts": sums[2],
+        }
+        for (tenant, task_id), sums in sorted(added.items())
+    ]
 
 
 def ledger_line(row: Row[Any]) -> LedgerLine:

@@ -72,6 +72,8 @@ def spending(
 ) -> Mapping[SpentKey, int]:
     """Return what changes add to the buckets of the limits that they count against."""
     known = tuple(limits)
+    if not known:
+        return {}
     added: Counter[SpentKey] = Counter()
     for each in changes:
         for limit in matching(known, each.charge.scopes):

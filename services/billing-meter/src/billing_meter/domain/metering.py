@@ -11,6 +11,7 @@ What to do with one usage record, given what the ledger knows of its attempt.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -55,26 +56,68 @@ class Quarantine:
 Verdict = Post | Repeat | Superseded | Quarantine
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Known:
-    """What the ledger knows of a record's attempt."""
+    """What the ledger knows of some attempts."""
 
-    digest: str | None
-    """Of the record with the same attempt and revision, if it came before."""
-    in_force: LedgerLine | None
-    """The attempt's line in force."""
+    digests: dict[tuple[str, int], str]
+    """Of every record that came before, by attempt and revision."""
+    in_force: dict[str, LedgerLine]
+    """The line in force, by attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A record, its digest, and what to do with it."""
+
+    record: UsageRecord
+    digest: str
+    verdict: Verdict
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether the ledger keeps the record's key."""
+        return isinstance(self.verdict, Post | Superseded)
 
 
 def judge(
+    records: Iterable[UsageRecord],
+    tenant: str,
+    known: Known,
+    prices: PriceTable,
+    now: datetime,
+) -> list[Judged]:
+    """
+    Decide about one batch's records, each as if those before it were posted.
+
+    Args:
+        records: In the order in which they are to be posted.
+        tenant: Whose batch it is.
+        known: What the ledger knows of their attempts; it learns of these.
+        prices: The price book.
+        now: The time.
+    """
+    judged: list[Judged] = []
+    for record in records:
+        own = digest(record)
+        verdict = (
+            _foreign(record, tenant)
+            or _repeated(record, own, known)
+            or _refusal(record, now)
+            or _posted(record, known, prices, now)
+        )
+        if isinstance(verdict, Post):
+            known.in_force[record.attempt_id] = verdict.postings[-1].line
+        judged.append(Judged(record, own, verdict))
+        if judged[-1].is_noted:
+            known.digests[record.attempt_id, record.revision] = own
+    return judged
+
+
+def _posted(
     record: UsageRecord, known: Known, prices: PriceTable, now: datetime
 ) -> Verdict:
-    """Decide about one record."""
-    if known.digest is not None:
-        return _repeat_or_reuse(record, known.digest)
-    refusal = _refusal(record, now)
-    if refusal is not None:
-        return refusal
-    in_force = known.in_force
+    in_force = known.in_force.get(record.attempt_id)
     if in_force is not None and in_force.tenant != record.tenant:
         detail = f"{record.attempt_id} is {in_force.tenant}'s, not {record.tenant}'s"
         return Quarantine("tenant-mismatch", detail)
@@ -104,8 +147,20 @@ def digest(record: UsageRecord) -> str:
     return hashlib.sha256(canonical).hexdigest()
 
 
-def _repeat_or_reuse(record: UsageRecord, known_digest: str) -> Repeat | Quarantine:
-    if digest(record) == known_digest:
+def _foreign(record: UsageRecord, tenant: str) -> Quarantine | None:
+    if record.tenant == tenant:
+        return None
+    detail = f"{record.attempt_id} is {record.tenant}'s in {tenant}'s batch"
+    return Quarantine("tenant-mismatch", detail)
+
+
+def _repeated(
+    record: UsageRecord, own: str, known: Known
+) -> Repeat | Quarantine | None:
+    before = known.digests.get((record.attempt_id, record.revision))
+    if before is None:
+        return None
+    if before == own:
         return Repeat()
     detail = (
         f"{record.attempt_id} revision {record.revision} came before with another "

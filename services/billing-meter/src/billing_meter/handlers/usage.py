@@ -1,20 +1,18 @@
 """Use cases: meter usage, and tell what things cost."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
-from typing import assert_never
 
 import telemetry
 from billing_meter.domain import charges, leases
 from billing_meter.domain.charges import Change
 from billing_meter.domain.leases import Lease
+from billing_meter.domain.ledger import Posting
 from billing_meter.domain.metering import (
+    Judged,
     Post,
     Quarantine,
-    Repeat,
-    Superseded,
-    Verdict,
-    digest,
     judge,
 )
 from billing_meter.ports import Deps, Work
@@ -48,18 +46,22 @@ async def meter_usage(batch: UsageBatch, delivery: Delivery, deps: Deps) -> None
         batch.records, key=lambda r: (r.task_id or "", r.attempt_id, r.revision)
     )
 
-    def transaction(work: Work) -> list[tuple[UsageRecord, Verdict]]:
+    def transaction(work: Work) -> list[Judged]:
         if not work.admit(delivery.message_id):
             return []
-        verdicts = [
-            (record, _meter(record, batch, delivery, deps, work, now))
-            for record in records
-        ]
-        _charge(work, batch.tenant, verdicts)
-        return verdicts
+        known = work.known([record.attempt_id for record in records])
+        judged = judge(records, batch.tenant, known, deps.prices, now)
+        work.note([each for each in judged if each.is_noted])
+        work.append([posting for each in judged for posting in _postings(each)])
+        for each in judged:
+            _quarantine(each, delivery, work, now)
+        _charge(work, batch.tenant, judged)
+        return judged
 
-    for record, verdict in await deps.store.run(transaction):
-        _report(record, verdict)
+    judged = await deps.store.run(transaction)
+    _count(judged)
+    for each in judged:
+        _report(each)
     deps.changes.ring()
 
 
@@ -84,46 +86,26 @@ async def prices(request: GetPrices, deps: Deps) -> PriceBook:
     return deps.book
 
 
-def _meter(
-    record: UsageRecord,
-    batch: UsageBatch,
-    delivery: Delivery,
-    deps: Deps,
-    work: Work,
-    now: datetime,
-) -> Verdict:
-    if record.tenant != batch.tenant:
-        detail = f"{record.attempt_id} is {record.tenant}'s in {batch.tenant}'s batch"
-        verdict: Verdict = Quarantine("tenant-mismatch", detail)
-    else:
-        verdict = judge(record, work.known(record), deps.prices, now)
-    match verdict:
-        case Post(postings):
-            work.note(record, digest(record))
-            for posting in postings:
-                work.append(posting)
-        case Superseded():
-            work.note(record, digest(record))
-        case Quarantine(reason, detail):
-            letter = _letter(record, reason, detail, delivery, now)
-            if letter.message_id == delivery.message_id:
-                raise PermanentFault(detail, code=reason)
-            work.bury(letter)
-        case Repeat():
-            pass
-        case _:
-            assert_never(verdict)
-    return verdict
+def _postings(judged: Judged) -> tuple[Posting, ...]:
+    return judged.verdict.postings if isinstance(judged.verdict, Post) else ()
 
 
-def _charge(
-    work: Work, tenant: str, verdicts: Iterable[tuple[UsageRecord, Verdict]]
-) -> None:
+def _quarantine(judged: Judged, delivery: Delivery, work: Work, now: datetime) -> None:
+    """Keep a record that must not be posted, for a human to look at."""
+    if not isinstance(judged.verdict, Quarantine):
+        return
+    letter = _letter(judged, judged.verdict, delivery, now)
+    if letter.message_id == delivery.message_id:
+        raise PermanentFault(judged.verdict.detail, code=judged.verdict.reason)
+    work.bury(letter)
+
+
+def _charge(work: Work, tenant: str, judged: Iterable[Judged]) -> None:
     """Count what was posted against limits and leases, each attempt once."""
     costs = [
-        (record, verdict.postings[-1].line.pico_usd)
-        for record, verdict in verdicts
-        if isinstance(verdict, Post)
+        (each.record, each.verdict.postings[-1].line.pico_usd)
+        for each in judged
+        if isinstance(each.verdict, Post)
     ]
     if not costs:
         return
@@ -161,9 +143,10 @@ def _leases(work: Work, tenant: str, ids: Iterable[str | None]) -> dict[str, Lea
 
 
 def _letter(
-    record: UsageRecord, reason: str, detail: str, delivery: Delivery, now: datetime
+    judged: Judged, why: Quarantine, delivery: Delivery, now: datetime
 ) -> DeadLetter:
-    key = (record.attempt_id, str(record.revision), digest(record))
+    record = judged.record
+    key = (record.attempt_id, str(record.revision), judged.digest)
     alone = UsageBatch(
         batch_id=derived_id("usage", *key), tenant=record.tenant, records=(record,)
     )
@@ -173,8 +156,8 @@ def _letter(
         tenant=record.tenant,
         subject=delivery.subject,
         message_id=alone.batch_id,
-        reason=reason,
-        detail=detail,
+        reason=why.reason,
+        detail=why.detail,
         body=alone.encode(),
         headers=dict(delivery.headers),
         deliveries=delivery.deliveries,
@@ -182,11 +165,37 @@ def _letter(
     )
 
 
-def _report(record: UsageRecord, verdict: Verdict) -> None:
-    """Count what became of a record, and show it in its call's own trace."""
-    headers = {"traceparent": record.trace} if record.trace else {}
-    with telemetry.consumer_span("meter usage", headers, _attributes(record)):
-        _count(record, verdict)
+def _count(judged: Iterable[Judged]) -> None:
+    """Count what was posted, a batch at a time."""
+    entries: Counter[str] = Counter()
+    costs: Counter[str] = Counter()
+    for each in judged:
+        if isinstance(each.verdict, Post):
+            line = each.verdict.postings[-1].line
+            entries[line.account.value] += 1
+            costs[line.account.value] += line.pico_usd
+    for account, number in entries.items():
+        telemetry.metrics.ledger_entries_total.add(number, account=account)
+        telemetry.metrics.ledger_pico_usd_total.add(costs[account], account=account)
+
+
+def _report(judged: Judged) -> None:
+    """Show a record in its call's own trace, and tell of one that was not posted."""
+    record = judged.record
+    if record.trace is not None:
+        headers = {"traceparent": record.trace}
+        with telemetry.consumer_span("meter usage", headers, _attributes(record)):
+            pass
+    if isinstance(judged.verdict, Quarantine):
+        log.error(
+            "usage_quarantined",
+            attempt_id=record.attempt_id,
+            reason=judged.verdict.reason,
+            detail=judged.verdict.detail,
+        )
+        telemetry.metrics.dead_letters_total.add(
+            1, service=Service.BILLING_METER, reason=judged.verdict.reason
+        )
 
 
 def _attributes(record: UsageRecord) -> telemetry.Attributes:
@@ -195,26 +204,3 @@ def _attributes(record: UsageRecord) -> telemetry.Attributes:
         names.DE_COMPLETION: record.completion_id,
         names.GEN_AI_PROVIDER: record.vendor,
     }
-
-
-def _count(record: UsageRecord, verdict: Verdict) -> None:
-    match verdict:
-        case Post(postings):
-            line = postings[-1].line
-            account = line.account.value
-            telemetry.metrics.ledger_entries_total.add(1, account=account)
-            telemetry.metrics.ledger_pico_usd_total.add(line.pico_usd, account=account)
-        case Quarantine(reason, detail):
-            log.error(
-                "usage_quarantined",
-                attempt_id=record.attempt_id,
-                reason=reason,
-                detail=detail,
-            )
-            telemetry.metrics.dead_letters_total.add(
-                1, service=Service.BILLING_METER, reason=reason
-            )
-        case Repeat() | Superseded():
-            pass
-        case _:
-            assert_never(verdict)
