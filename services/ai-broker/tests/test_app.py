@@ -36,10 +36,13 @@ from persistence.database import Database
 M = TypeVar("M", bound=Message)
 
 
-def composed(database: Database, url: str) -> Composed:
+def composed(database: Database, url: str, rate_file: Path | None = None) -> Composed:
     """Wire the service onto a store and a sandbox, without real keys."""
     settings = Settings(
-        database_url="sqlite://", sandbox_url=url, vendor_environment={}
+        database_url="sqlite://",
+        sandbox_url=url,
+        vendor_environment={},
+        rate_file=rate_file,
     )
     # cast: only the outbox relay would send, and it does not run here.
     bus = cast("Bus", SilentBus())
@@ -131,6 +134,41 @@ async def test_vectors_come_through_every_layer_and_are_on_the_ledger(
         (row,) = (await reply.json())["rows"]
     assert row["client_request_id"] == record.attempt_id
     assert row["input_tokens"] == record.usage.input_tokens == record.usage.total
+    await wired.close()
+
+
+async def test_both_kinds_of_question_are_held_to_the_rate_file(
+    database: Database,
+    sandbox: aiohttp.ClientSession,
+    sandbox_process: str,
+    tmp_path: Path,
+) -> None:
+    """A conversation takes the only request that the file allows; vectors are told."""
+    rates = tmp_path / "rates.yaml"
+    rates.write_text("rules: [{scope: tenant, requests_per_minute: 1}]")
+    wired = composed(database, sandbox_process, rates)
+    listens = wired.runnable.subscriptions
+    deadline = SystemClock().now() + timedelta(seconds=30)
+    question = CompletionRequest(
+        completion_id="step_1:0",
+        tenant="acme",
+        model="smart",
+        turns=(ChatTurn(role=Role.USER, parts=(TextPart(text="Hello there"),)),),
+        deadline=deadline,
+    )
+    texts = EmbeddingRequest(
+        completion_id="embed:1",
+        tenant="acme",
+        model="sandbox-openai/sandbox-embedding-small",
+        inputs=("red",),
+        deadline=deadline,
+    )
+    delivery = Delivery("svc.ai-broker.stable.complete.acme", "m-1", "acme")
+    first, second = Sink(), Sink()
+    await frames_of(listens).answer(question, delivery, first)
+    await frames_of(listens, subjects.EMBED).answer(texts, delivery, second)
+    assert first.text
+    assert second.code is Code.RATE_LIMITED
     await wired.close()
 
 
