@@ -204,3 +204,23 @@ VENDOR_PAGE: Final = vendors.VendorPage(
     ),
     instance="instance_0",
 )
+OFF_PEAK: Final = prices.Price(
+    vendor="deepseek",
+    model="deepseek-chat",
+    effective_from=AT,
+    tiers=(prices.PriceTier(input_tokens_above=0, prices=RATES),),
+    source=prices.PriceSource.VENDOR_LIST,
+    windows=(
+        prices.PriceWindow(
+            from_minute=990,
+            until_minute=1_440,
+            tiers=(prices.PriceTier(input_tokens_above=0, prices=RATES),),
+        ),
+    ),
+)
+DEEPSEEK: Final = prices.ModelName(
+    vendor="deepseek",
+    kind=prices.MatchKind.STARTS_WITH,
+    text="deepseek-chat",
+    model="deepseek-chat",
+)

@@ -49,6 +49,40 @@ class PriceTier(Message):
     """Per token."""
 
 
+class PriceWindow(Message):
+    """Prices that hold at some hours of every day, by UTC: an off-peak discount."""
+
+    from_minute: int = Field(ge=0, lt=1_440)
+    """Of the day; 0 is midnight."""
+    until_minute: int = Field(ge=0, le=1_440)
+    """The first minute that it does not hold any more; 1440 is midnight."""
+    tiers: tuple[PriceTier, ...] = Field(min_length=1)
+    """As in ``Price``, in their place."""
+
+
+class MatchKind(StrEnum):
+    """How a text is looked for in a model's name."""
+
+    EQUALS = "equals"
+    STARTS_WITH = "starts-with"
+    ENDS_WITH = "ends-with"
+    CONTAINS = "contains"
+    PATTERN = "pattern"
+
+
+class ModelName(Message):
+    """One name of a model, or many: vendors put dates and regions into them."""
+
+    vendor: str
+    """Catalogue name."""
+    kind: MatchKind
+    """How ``text`` is looked for; the first that is found decides."""
+    text: str = Field(min_length=1, max_length=200)
+    """In lower case, as the name is before it is looked for."""
+    model: str
+    """The ``Price.model`` that it is a name of."""
+
+
 class Price(Message):
     """What one model costs at one vendor, from one instant on."""
 
@@ -68,6 +102,8 @@ class Price(Message):
     """By ``input_tokens_above``, rising; the first is 0."""
     source: PriceSource
     """Where it comes from."""
+    windows: tuple[PriceWindow, ...] = Field(default=(), max_length=24)
+    """Hours with other prices; they do not overlap."""
 
 
 class PriceBook(Message):
@@ -79,6 +115,8 @@ class PriceBook(Message):
     """SHA-256 of the prices' canonical JSON."""
     prices: tuple[Price, ...]
     """The rows."""
+    names: tuple[ModelName, ...] = ()
+    """Other names of models, in the order that they are tried in."""
     ceiling: UnitPrices
     """Posted to suspense when a price is unknown; never 0."""
 

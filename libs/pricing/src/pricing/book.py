@@ -13,7 +13,14 @@ from typing import Final
 import orjson
 
 from contracts.message import Document, Instant
-from contracts.prices import Price, PriceBook, PriceSource, PriceTier, UnitPrices
+from contracts.prices import (
+    ModelName,
+    Price,
+    PriceBook,
+    PriceSource,
+    PriceTier,
+    UnitPrices,
+)
 from faults import PermanentFault
 
 PICO_PER_MILLIONTH: Final = 10**6
@@ -62,25 +69,40 @@ def read_book(document: PriceDocument) -> PriceBook:
     return make_book(document.version, rows, ceiling)
 
 
-def make_book(version: str, prices: Sequence[Price], ceiling: UnitPrices) -> PriceBook:
+def make_book(
+    version: str,
+    prices: Sequence[Price],
+    ceiling: UnitPrices,
+    names: Sequence[ModelName] = (),
+) -> PriceBook:
     """Build a price book and its digest."""
     rows = tuple(prices)
     return PriceBook(
         version=version,
-        digest=book_digest(rows, ceiling),
+        digest=book_digest(rows, ceiling, names),
         prices=rows,
+        names=tuple(names),
         ceiling=ceiling,
     )
 
 
-def book_digest(prices: Sequence[Price], ceiling: UnitPrices) -> str:
+def book_digest(
+    prices: Sequence[Price], ceiling: UnitPrices, names: Sequence[ModelName] = ()
+) -> str:
     """Return the SHA-256 of the prices' canonical JSON, in hex."""
-    content = {
-        "prices": [price.model_dump(mode="json") for price in prices],
+    content: dict[str, object] = {
+        "prices": [_canonical(price) for price in prices],
         "ceiling": ceiling.model_dump(mode="json"),
     }
+    if names:
+        content["names"] = [name.model_dump(mode="json") for name in names]
     canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).hexdigest()
+
+
+def _canonical(price: Price) -> dict[str, object]:
+    # What is not there is left out: a book keeps its digest when a field is added.
+    return price.model_dump(mode="json", exclude=None if price.windows else {"windows"})
 
 
 def _price(row: ListedPrice) -> Price:
@@ -107,12 +129,12 @@ def _unit_prices(
     usd_cache_write_5m: str | None = None,
     usd_cache_write_1h: str | None = None,
 ) -> UnitPrices:
-    pico_input, pico_output = _pico(usd_input), _pico(usd_output)
+    pico_input, pico_output = pico(usd_input), pico(usd_output)
     return UnitPrices(
         input_tokens=pico_input,
-        cache_read_tokens=_pico(usd_cache_read or usd_input),
-        cache_write_5m_tokens=_pico(usd_cache_write_5m or usd_input),
-        cache_write_1h_tokens=_pico(usd_cache_write_1h or usd_input),
+        cache_read_tokens=pico(usd_cache_read or usd_input),
+        cache_write_5m_tokens=pico(usd_cache_write_5m or usd_input),
+        cache_write_1h_tokens=pico(usd_cache_write_1h or usd_input),
         input_audio_tokens=pico_input,
         output_tokens=pico_output,
         reasoning_tokens=pico_output,
@@ -120,7 +142,13 @@ def _unit_prices(
     )
 
 
-def _pico(usd_per_million: str) -> int:
+def pico(usd_per_million: str) -> int:
+    """
+    Return USD per million tokens as pico-USD per token: "0.15" is 150,000.
+
+    Raises:
+        PermanentFault: It is negative, or no whole number of pico-USD.
+    """
     exact = Decimal(usd_per_million) * PICO_PER_MILLIONTH
     if exact < 0 or exact != exact.to_integral_value():
         message = (
