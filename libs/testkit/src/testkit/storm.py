@@ -39,6 +39,7 @@ BOOKS_LIMIT_S: Final = 240.0
 SHOWN_MAX: Final = 20
 LEAVERS: Final = 0.05
 FORBIDDEN: Final = (Ending.HIDDEN_CUT, Ending.SILENT)
+TIERED: Final = "sandbox-openai/sandbox-small"
 MODELS: Final = (
     *("smart", "fast", "sandbox-openai/sandbox-small"),
     "sandbox-anthropic/sandbox-claude",
@@ -59,6 +60,10 @@ FORMS: Final = (
     *("usage_missing", "usage_zero", "usage_wrong", "usage_twice"),
     *("usage_lookalike", "usage_null_choices", "empty", "refused"),
 )
+
+
+LOWERED: Final = "tier_lowered"
+"""Its calls ask for a dearer tier, and the vendor bills all of them as usual."""
 
 
 def faults() -> dict[str, list[dict[str, Any]]]:
@@ -102,11 +107,12 @@ class Weather:
 def forecast(calls: int) -> list[Weather]:
     """Return every fault alone at every second call, then all mixed at every third."""
     known = faults()
-    each = calls // 2 // len(known)
+    each = calls // 2 // (len(known) + 1)
     alone = [Weather(name, each, 0.5, mix) for name, mix in known.items()]
+    alone.append(Weather(LOWERED, each, 1.0, [{"fault": LOWERED}]))
     passing = (mix for name, mix in known.items() if name not in SPENT)
     everything = [fault for mix in passing for fault in mix]
-    return [*alone, Weather("mixed", calls - each * len(known), 0.3, everything)]
+    return [*alone, Weather("mixed", calls - each * len(alone), 0.3, everything)]
 
 
 def plan(weather: Weather, seed: int, first: int) -> Iterator[Call]:
@@ -116,10 +122,13 @@ def plan(weather: Weather, seed: int, first: int) -> Iterator[Call]:
     for number in range(first, first + weather.calls):
         stream = chance.random() < 0.7
         leaves = stream and chance.random() < LEAVERS
+        door, model = chance.choice(list(Door)), chance.choice(MODELS)
+        is_lowered = weather.name == LOWERED
         yield Call(
             number=number,
-            door=chance.choice(list(Door)),
-            model=chance.choice(MODELS),
+            door=Door.OPENAI if is_lowered else door,
+            model=TIERED if is_lowered else model,
+            service_tier="priority" if is_lowered else None,
             stream=stream,
             count_to=chance.randint(3, 24),
             leave_after=chance.randint(1, 8) if leaves else None,

@@ -60,6 +60,8 @@ class Call:
     """How far the answer counts."""
     leave_after: int | None = None
     """Hang up after so many events; None stays."""
+    service_tier: str | None = None
+    """Asked for, if any."""
 
     @property
     def prompt(self) -> str:
@@ -73,12 +75,15 @@ class Call:
 
     def body(self) -> dict[str, Any]:
         """Return the request in the door's protocol."""
-        return {
+        body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": TOKENS_MAX,
             "stream": self.stream,
             "messages": [{"role": "user", "content": self.prompt}],
         }
+        if self.service_tier is not None:
+            body["service_tier"] = self.service_tier
+        return body
 
 
 @dataclass(frozen=True)
