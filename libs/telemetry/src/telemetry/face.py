@@ -30,6 +30,9 @@ CHECK_LIMIT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
 BACKLOG: Final = 512
 STOP_LIMIT_S: Final = 3
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients and load balancers keep an idle connection (5 to 60 s): whoever
+hangs up first must be the one who does not send, or a request meets a closed one."""
 
 OK: Final = 200
 NOT_FOUND: Final = 404
@@ -236,6 +239,7 @@ def _server(app: Application, connections_max: int) -> "uvicorn.Server":
             lifespan="off",
             ws="none",
             limit_concurrency=connections_max,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_LIMIT_S,
             server_header=False,
         )
