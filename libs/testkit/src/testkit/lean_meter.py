@@ -16,12 +16,11 @@ from billing_meter.domain.charges import Charge, SpentKey
 from billing_meter.domain.leases import Lease, LeaseState
 from billing_meter.domain.ledger import Posting
 from billing_meter.domain.limits import Account, Kinds, Limit, bucket, opens
-from billing_meter.domain.metering import Known
+from billing_meter.domain.metering import Judged, Known
 from billing_meter.ports import Work
 from contracts.budgets import BudgetScope
 from contracts.deadletters import DeadLetter
 from contracts.ledger import LedgerLine, LedgerPage, ListLedger, TaskCost
-from contracts.usage import UsageRecord
 from testkit.incarnation import Incarnation
 from testkit.lease_oracle import Books, Scope
 
@@ -57,9 +56,10 @@ class MeterMemory:
     )
     """Each lease's scopes."""
     charges: dict[str, Charge] = field(default_factory=dict[str, Charge])
-    digests: dict[tuple[str, int], str] = field(
-        default_factory=dict[tuple[str, int], str]
+    digests: dict[str, dict[int, str]] = field(
+        default_factory=dict[str, dict[int, str]]
     )
+    """Of every record, by attempt and revision."""
     in_force: dict[str, LedgerLine] = field(default_factory=dict[str, LedgerLine])
     inbox: set[str] = field(default_factory=set[str])
 
@@ -153,23 +153,36 @@ class MemoryWork:
         self._memory.inbox.add(message_id)
         return is_new
 
-    def known(self, record: UsageRecord) -> Known:
-        """Return what the ledger knows of the record's attempt."""
-        key = (record.attempt_id, record.revision)
-        in_force = self._memory.in_force.get(record.attempt_id)
-        return Known(self._memory.digests.get(key), in_force)
+    def known(self, attempt_ids: Sequence[str]) -> Known:
+        """Return what the ledger knows of these attempts."""
+        asked = frozenset(attempt_ids)
+        return Known(
+            {
+                (each, revision): digest
+                for each in asked
+                for revision, digest in self._memory.digests.get(each, {}).items()
+            },
+            {
+                each: self._memory.in_force[each]
+                for each in asked
+                if each in self._memory.in_force
+            },
+        )
 
-    def note(self, record: UsageRecord, digest: str) -> None:
-        """Keep the record's key."""
-        self._memory.digests[record.attempt_id, record.revision] = digest
+    def note(self, judged: Sequence[Judged]) -> None:
+        """Keep the records' keys."""
+        for each in judged:
+            revisions = self._memory.digests.setdefault(each.record.attempt_id, {})
+            revisions[each.record.revision] = each.digest
 
-    def append(self, posting: Posting) -> None:
-        """Put a line in force, or out of it."""
-        attempt_id = posting.line.attempt_id
-        if posting.reverses_id is None:
-            self._memory.in_force[attempt_id] = posting.line
-        else:
-            del self._memory.in_force[attempt_id]
+    def append(self, postings: Sequence[Posting]) -> None:
+        """Put lines in force, or out of it."""
+        for posting in postings:
+            attempt_id = posting.line.attempt_id
+            if posting.reverses_id is None:
+                self._memory.in_force[attempt_id] = posting.line
+            else:
+                del self._memory.in_force[attempt_id]
 
     def bury(self, letter: DeadLetter) -> None:
         """Take no dead letter: a storm sends nothing that must not be posted."""
