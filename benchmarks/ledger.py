@@ -20,7 +20,7 @@ import uvloop
 from results_file import keep
 
 from billing_meter.adapters.sql import SqlStore
-from billing_meter.app import load_book
+from billing_meter.app import open_shelf
 from billing_meter.handlers.usage import meter_usage
 from billing_meter.ports import Deps
 from billing_meter.settings import HERE
@@ -29,7 +29,6 @@ from contracts.usage import EndState, TokenUsage, UsageBatch, UsageRecord, Usage
 from determinism import Bell, SystemClock
 from messaging.bus import Delivery
 from persistence.database import open_database
-from pricing import compile_book
 from testkit.servers import open_postgres
 
 BATCH: Final = 500
@@ -94,12 +93,10 @@ def batches() -> Sequence[bytes]:
 async def ingest(store: str, url: str) -> Rate:
     """Take all batches, a few at once."""
     database = await open_database(url, migrations=HERE / "migrations", clock=CLOCK)
-    book = load_book(HERE / "prices.yaml")
     deps = Deps(
         store=SqlStore(database, CLOCK),
         clock=CLOCK,
-        book=book,
-        prices=compile_book(book),
+        shelf=open_shelf(HERE / "prices.yaml"),
         bells=NoBells(),
         changes=Bell(),
     )

@@ -9,6 +9,7 @@ from cli import (
     events,
     health,
     ledger,
+    prices,
     tasks,
     trace,
     triggers,
@@ -28,6 +29,7 @@ app.add_typer(events.app, name="event")
 app.add_typer(employees.app, name="employee")
 app.add_typer(triggers.app, name="trigger")
 app.add_typer(budgets.app, name="budget")
+app.add_typer(prices.app, name="prices")
 app.add_typer(deadletters.app, name="deadletter")
 app.add_typer(vendors.app, name="vendor")
 app.command("health")(health.show_health)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import SHARED
-from billing_meter.app import load_book
+from billing_meter.app import open_shelf
 from billing_meter.ports import Deps
 from billing_meter.settings import HERE
 from contracts.deadletters import DeadLetter
@@ -15,7 +15,6 @@ from determinism import Bell, Clock
 from messaging.bus import Delivery
 from persistence.database import Database
 from persistence.dead_letter import DeadLetters
-from pricing import compile_book
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -76,13 +75,11 @@ class Rung:
 
 def deps_on(database: Database, clock: Clock | None = None) -> Deps:
     """Return the handlers' dependencies on a database."""
-    book = load_book(HERE / "prices.yaml")
     clock = clock or StillClock()
     return Deps(
         store=SqlStore(database, clock),
         clock=clock,
-        book=book,
-        prices=compile_book(book),
+        shelf=open_shelf(HERE / "prices.yaml"),
         bells=Rung(),
         changes=Bell(),
     )

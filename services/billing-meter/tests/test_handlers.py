@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing_meter import handlers
+from billing_meter.adapters.shelf import FolderShelf
 from billing_meter.adapters.tables import MeterTable
 from billing_meter.ports import Deps
 from contracts.deadletters import DeadLetter
@@ -18,7 +19,7 @@ from faults import PermanentFault
 from messaging.bus import Delivery
 from messaging.refusals import Refused
 from persistence.inline import InlineDatabase
-from pricing import compile_book, make_book
+from pricing import make_book
 
 # 1,000 × $0.15 + 100 × $0.60 per million tokens.
 COST = 1000 * 150_000 + 100 * 600_000
@@ -203,14 +204,14 @@ async def test_a_replay_that_still_must_not_post_keeps_its_letter(
             await replay(letter, deps)
         assert raised.value.code == "unknown-price-variant"
     assert await letters(store) == [letter]
-    listed = deps.book.prices
+    listed = deps.shelf.book.prices
     twin = [
         price.model_copy(update={"batch": True})
         for price in listed
         if price.model == variant.model
     ]
-    book = make_book("with batch", [*listed, *twin], deps.book.ceiling)
-    await replay(letter, replace(deps, book=book, prices=compile_book(book)))
+    book = make_book("with batch", [*listed, *twin], deps.shelf.book.ceiling)
+    await replay(letter, replace(deps, shelf=FolderShelf(book, None)))
     assert await cost_of(deps) == (COST, 1, 0)
 
 

@@ -145,6 +145,8 @@ def service_command(
         settings["API_HOST"] = HOST
         settings["API_PORT"] = str(replica.api_port)
         settings["ADMIN_KEY"] = secrets["admin_key"]
+    if service is Service.BILLING_METER:
+        settings["PRICE_FOLDER"] = str(state.folder / "prices")
     if service is Service.AI_BROKER:
         settings["SANDBOX_URL"] = plan.sandbox_url
         settings["KEK"] = secrets[KEK]

@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from contracts.ids import TenantId
 from contracts.message import Document, Instant
 from contracts.prices import (
     ModelName,
@@ -35,6 +36,12 @@ class ListedPrice(Document):
     """The vendor's model name."""
     effective_from: Instant
     """Holds from here on."""
+    service_tier: str | None = None
+    """Only for this tier; the standard one when absent."""
+    batch: bool = False
+    """Only for batch calls."""
+    tenant: TenantId | None = None
+    """Only for this tenant: an override, or what its contract says."""
     input: str
     """Uncached input."""
     output: str
@@ -116,6 +123,9 @@ def _price(row: ListedPrice) -> Price:
     return Price(
         vendor=row.vendor,
         model=row.model,
+        service_tier=row.service_tier,
+        batch=row.batch,
+        tenant=row.tenant,
         effective_from=row.effective_from,
         tiers=(PriceTier(input_tokens_above=0, prices=prices),),
         source=row.source,

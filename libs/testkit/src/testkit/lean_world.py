@@ -17,7 +17,7 @@ from ai_broker.handlers import sweep_forever, tell_forever
 from ai_broker.handlers.money import Money
 from ai_broker.ports import Deps, Limits
 from billing_meter import handlers
-from billing_meter.app import load_book
+from billing_meter.app import open_shelf
 from billing_meter.domain.leases import Terms
 from billing_meter.ports import Deps as MeterDeps
 from billing_meter.settings import HERE
@@ -36,7 +36,6 @@ from contracts.usage import UsageBatch
 from determinism import Bell, SeededIds
 from faults import Fault, TransientFault
 from messaging.bus import Delivery
-from pricing import compile_book
 from testkit import lean_broker, lean_meter
 from testkit.chance import Chance
 from testkit.clock import SimulatedClock, SimulationLoop
@@ -192,15 +191,13 @@ class LeanWorld:
     def _start_meter(self) -> None:
         self._runs += 1
         incarnation = self._incarnation(METER, f"{METER}-r{self._runs}", self._no_meter)
-        book = load_book(HERE / "prices.yaml")
         store = lean_meter.MemoryStore(
             self._meter_memory, incarnation, self._weather.look
         )
         deps = MeterDeps(
             store=store,
             clock=GatedClock(self.clock, incarnation),
-            book=book,
-            prices=compile_book(book),
+            shelf=open_shelf(HERE / "prices.yaml"),
             bells=self,
             changes=Bell(),
             terms=self._terms,

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import yaml
 
+from billing_meter.adapters.shelf import FolderShelf
 from billing_meter.adapters.sql import SqlStore
 from billing_meter.adapters.tables import SHARED
 from billing_meter.entrypoints.http import checks
 from billing_meter.entrypoints.subscribers import subscriptions
 from billing_meter.handlers import keep_forever
-from billing_meter.ports import Deps
+from billing_meter.ports import Deps, Shelf
 from billing_meter.settings import Settings
 from contracts.prices import PriceBook
 from contracts.subjects import Service
@@ -23,7 +24,7 @@ from messaging.runner import connect_bus, serve
 from messaging.subscriptions import Runnable
 from persistence.database import Database, open_database
 from persistence.delivery import DeliveryStore
-from pricing import compile_book, read_book
+from pricing import read_book
 from pricing.book import PriceDocument
 
 
@@ -40,12 +41,10 @@ def compose(
 ) -> Composed:
     """Wire the service onto these ports."""
     del ids  # every id here is derived from the usage record's own
-    book = load_book(settings.price_file)
     deps = Deps(
         store=SqlStore(database, clock),
         clock=clock,
-        book=book,
-        prices=compile_book(book),
+        shelf=open_shelf(settings.price_file, settings.price_folder),
         bells=bus,
         changes=Bell(),
     )
@@ -61,6 +60,11 @@ def compose(
 def load_book(path: Path) -> PriceBook:
     """Read and freeze the price document."""
     return read_book(PriceDocument.model_validate(yaml.safe_load(path.read_text())))
+
+
+def open_shelf(price_file: Path, price_folder: Path | None = None) -> Shelf:
+    """Open the price books, the document's being the first."""
+    return FolderShelf(load_book(price_file), price_folder)
 
 
 async def run(settings: Settings) -> None:

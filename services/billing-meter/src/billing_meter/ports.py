@@ -156,6 +156,28 @@ class Store(Protocol):
         ...
 
 
+class Shelf(Protocol):
+    """Price books: the one in force, and those that were."""
+
+    @property
+    def book(self) -> PriceBook:
+        """The book in force."""
+        ...
+
+    @property
+    def table(self) -> PriceTable:
+        """The same, compiled."""
+        ...
+
+    def find(self, digest: str) -> PriceBook | None:
+        """Return the book of a digest; None where it was never approved."""
+        ...
+
+    def refresh(self) -> None:
+        """Take a newly approved book; one that cannot be read changes nothing."""
+        ...
+
+
 class Bells(Protocol):
     """The way to the broker's replicas; what is lost costs a moment."""
 
@@ -170,8 +192,7 @@ class Deps:
 
     store: Store
     clock: Clock
-    book: PriceBook
-    prices: PriceTable
+    shelf: Shelf
     bells: Bells
     changes: Bell
     terms: Terms = field(default_factory=Terms)

@@ -18,3 +18,5 @@ class Settings(ServiceSettings):
     """Where the schema's versions are."""
     price_file: Path = HERE / "prices.yaml"
     """The price document to begin with."""
+    price_folder: Path | None = None
+    """Where approved price books are; the document holds while there is none."""

@@ -1,4 +1,4 @@
-"""Upkeep of the books: forget leases that ended long ago, measure what is left."""
+"""Upkeep: take new prices, forget leases that ended long ago, measure what is left."""
 
 from collections import Counter
 from datetime import timedelta
@@ -23,6 +23,7 @@ async def keep_forever(deps: Deps) -> None:
     """Do the upkeep at intervals until cancelled."""
     while True:
         await deps.clock.sleep(KEEP_INTERVAL_S)
+        deps.shelf.refresh()
         try:
             await measure(deps)
             before = deps.clock.now() - KEPT

@@ -50,7 +50,7 @@ async def meter_usage(batch: UsageBatch, delivery: Delivery, deps: Deps) -> None
         if not work.admit(delivery.message_id):
             return []
         known = work.known([record.attempt_id for record in records])
-        judged = judge(records, batch.tenant, known, deps.prices, now)
+        judged = judge(records, batch.tenant, known, deps.shelf.table, now)
         work.note([each for each in judged if each.is_noted])
         work.append([posting for each in judged for posting in _postings(each)])
         for each in judged:
@@ -80,10 +80,12 @@ async def ledger(request: ListLedger, deps: Deps) -> LedgerPage:
 
 async def prices(request: GetPrices, deps: Deps) -> PriceBook:
     """Return the price book in force, or the one that was asked for."""
-    if request.digest not in {None, deps.book.digest}:
+    shelf = deps.shelf
+    book = shelf.book if request.digest is None else shelf.find(request.digest)
+    if book is None:
         detail = f"no price book {request.digest}: ask without a digest for the newest"
         raise refuse(Code.NOT_FOUND, detail)
-    return deps.book
+    return book
 
 
 def _postings(judged: Judged) -> tuple[Posting, ...]:
