@@ -309,7 +309,9 @@ def test_vendors_are_listed_with_what_they_lack(gateway: Gateway) -> None:
     """Usable or why not, breaker and latency of each model, and whose these are."""
     gateway.answer("GET /v1/vendors", VENDORS)
     shown = dectl(gateway, "vendor", "list", COLUMNS="160").stdout
-    assert "no: its address is not set here: [AZURE]" in shown
+    # A narrow terminal folds the cell.
+    assert "no: its address is not set here:" in shown
+    assert "[AZURE]" in shown
     (row,) = (each for each in shown.splitlines() if "gpt-6" in each)
     assert row.split() == ["openai", "own", "gpt-6", "open", "0.42", "s", "text"]
     assert "broker_1" in shown

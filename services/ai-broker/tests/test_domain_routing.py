@@ -186,6 +186,16 @@ def test_a_refusal_says_why_and_when_to_come_back(
     assert (move.code, move.retryable, move.retry_after_s) == (code, retryable, 80)
 
 
+def test_nobody_waits_long_for_a_breaker() -> None:
+    """However much time there is: callers would pile up behind a dark vendor."""
+    soon, late = Outlook(refused_for_s=9), Outlook(refused_for_s=11)
+    move = next_move(TWO, (late, soon), (), NOW, MINUTE, delivered=False)
+    assert move == Call(1, 9)
+    move = next_move(TWO, (late, late), (), NOW, MINUTE, delivered=False)
+    assert isinstance(move, GiveUp)
+    assert (move.code, move.retry_after_s) == (Code.UNAVAILABLE, 11)
+
+
 def test_a_prompt_too_large_goes_to_a_larger_window_only() -> None:
     """After a window was too small, only larger or unknown ones are asked."""
     sizes = (8_000, 8_000, 4_000, 200_000)

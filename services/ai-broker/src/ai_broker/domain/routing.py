@@ -8,9 +8,9 @@ step down the order counts as much as ``STEP_DOWN_S`` of waiting: a short pause 
 another model, a long one does not.
 
 A candidate whose breaker refuses is passed over while any other could still answer
-in time. When all refuse, the one that is due first is waited for, if the deadline
-allows; else the caller is told when to come back. After a failure, a call that could
-not plausibly finish is not begun.
+in time. When all refuse, the one that is due first is waited for, if that is soon and
+the deadline allows; else the caller is told when to come back. After a failure, a call
+that could not plausibly finish is not begun.
 """
 
 import math
@@ -34,6 +34,8 @@ from contracts.problems import Code
 CALLS_PER_CANDIDATE: Final = 3
 CALLS_MAX: Final = 8
 STEP_DOWN_S: Final = 1.0
+REFUSED_WAIT_MAX_S: Final = 10.0
+"""Longer than this nobody waits for a breaker: callers would pile up behind it."""
 AT_ONCE_S: Final = 0.001
 """A wait that is not worth a timer."""
 FIRST_TOKEN_MIN_S: Final = 2.0
@@ -246,6 +248,8 @@ def _first_ready(
         if (refused_for_s is not None) is not refused:
             continue
         delay_s = max(wait_s, refused_for_s or 0.0)
+        if refused and delay_s > REFUSED_WAIT_MAX_S:
+            continue
         # Half of a decaying peak: a rough least, so that hope is not given up early;
         # and the first call is the caller's own to risk.
         least_s = outlooks[place].first_token_s / 2 if is_retry else 0.0
