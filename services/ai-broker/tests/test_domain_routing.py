@@ -191,6 +191,8 @@ def test_nobody_waits_long_for_a_breaker() -> None:
     soon, late = Outlook(refused_for_s=9), Outlook(refused_for_s=11)
     move = next_move(TWO, (late, soon), (), NOW, MINUTE, delivered=False)
     assert move == Call(1, 9)
+    move = next_move(TWO, (late, soon), (), NOW, MINUTE, delivered=False, waited_s=2.0)
+    assert isinstance(move, GiveUp)
     move = next_move(TWO, (late, late), (), NOW, MINUTE, delivered=False)
     assert isinstance(move, GiveUp)
     assert (move.code, move.retry_after_s) == (Code.UNAVAILABLE, 11)

@@ -99,6 +99,7 @@ def next_move(
     deadline: datetime,
     *,
     delivered: bool,
+    waited_s: float = 0.0,
 ) -> Move:
     """
     Decide what follows, at the beginning and after a failure.
@@ -111,6 +112,7 @@ def next_move(
         deadline: The request's.
         delivered: Whether content has reached the caller: then nobody else is
             asked, since two answers must not be spliced into one.
+        waited_s: How long this call has been waited for already.
     """
     last = tried[-1] if tried else None
     if last is not None and delivered:
@@ -121,12 +123,13 @@ def next_move(
     waits = _waits(candidates, outlooks, tried, now)
     if len(tried) < CALLS_MAX:
         left_s = (deadline - now).total_seconds()
-        for refused in (False, True):
-            call = _first_ready(
-                waits, outlooks, left_s, refused=refused, is_retry=bool(tried)
-            )
-            if call is not None:
-                return call
+        is_retry = bool(tried)
+        call = _first_ready(waits, outlooks, left_s, refused=False, is_retry=is_retry)
+        if call is not None:
+            return call
+        call = _first_ready(waits, outlooks, left_s, refused=True, is_retry=is_retry)
+        if call is not None and waited_s + call.delay_s <= REFUSED_WAIT_MAX_S:
+            return call
     return _give_up(waits, outlooks, tried)
 
 
@@ -248,8 +251,6 @@ def _first_ready(
         if (refused_for_s is not None) is not refused:
             continue
         delay_s = max(wait_s, refused_for_s or 0.0)
-        if refused and delay_s > REFUSED_WAIT_MAX_S:
-            continue
         # Half of a decaying peak: a rough least, so that hope is not given up early;
         # and the first call is the caller's own to risk.
         least_s = outlooks[place].first_token_s / 2 if is_retry else 0.0

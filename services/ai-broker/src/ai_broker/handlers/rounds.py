@@ -107,18 +107,20 @@ async def _round(job: Job, opened: Opened | None, drains: Drains) -> End | None:
 
 async def _next(job: Job) -> Opened | GiveUp | None:
     """Wait as long as must be, then open an attempt; None when the claim is lost."""
-    candidates = job.route.candidates
+    candidates, began = job.route.candidates, job.deps.clock.now()
     for _ in range(LOOKS_MAX):
         if job.running.cancelled:
             return _CANCELLED
+        now = job.deps.clock.now()
         outlooks = job.board.outlooks(candidates, job.route.tokens)
         move = routing.next_move(
             candidates,
             outlooks,
             job.tried,
-            job.deps.clock.now(),
+            now,
             job.deadline,
             delivered=job.running.delivered,
+            waited_s=(now - began).total_seconds(),
         )
         if isinstance(move, GiveUp):
             return move
