@@ -4,7 +4,7 @@ What must hold of budgets at every step, by an account that no service keeps.
 The oracle is told of every call as it begins and ends, and of the books after every
 commit of the meter. Of each limit it knows
 
-    owed     what calls have cost, and what those under way may cost at most
+    owed     what calls have cost, and what those not yet answered may cost at most
     stuck    in the slices of processes that are dead
     idle     the rest of the limit: nobody needs it, wherever it lies
 
@@ -59,6 +59,8 @@ class Seen:
     reserved: int
     cost: int
     is_begun: bool = False
+    owed: int = 0
+    """What of it must not count as free: nothing, all that is reserved, its cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +113,25 @@ class Oracle:
         """Hear that a vendor is being called: it may cost all that is reserved."""
         call = self.calls[attempt_id]
         call.is_begun = True
-        self._add(self._owed_least, call.scopes, call.reserved)
+        self._owe(call, call.reserved)
         self._check(call.scopes)
+
+    def answered(self, attempt_id: str) -> None:
+        """
+        Hear that a vendor is done: from now on a call costs what it cost.
+
+        Its commit is still to be made. What is committed is there for all to see at
+        once, so that a replica may return the rest of the reservation, and the meter
+        take it back, before whoever committed goes on and tells of the end.
+        """
+        call = self.calls[attempt_id]
+        self._owe(call, call.cost)
 
     def ended(self, attempt_id: str) -> None:
         """Hear that a call's cost is committed."""
         call = self.calls.pop(attempt_id)
-        rest = call.cost - call.reserved
-        self._add(self._owed_least, call.scopes, rest)
-        self._add(self._owed_most, call.scopes, rest)
+        self._owe(call, call.cost)
+        self._add(self._owed_most, call.scopes, call.cost - call.reserved)
         self.costs[attempt_id] = call.cost
 
     def crashed(self, instance: str) -> None:
@@ -129,7 +141,7 @@ class Oracle:
                 continue
             del self.calls[attempt_id]
             if call.is_begun:
-                self._add(self._owed_least, call.scopes, call.cost - call.reserved)
+                self._owe(call, call.cost)
                 self.unheard[attempt_id] = call.cost
 
     def haunt(self, ghost: Ghost) -> None:
@@ -236,6 +248,10 @@ class Oracle:
                 self.find(
                     f"{scope}: {owed} is owed, and only {booked} of it is spent or held"
                 )
+
+    def _owe(self, call: Seen, pico_usd: int) -> None:
+        self._add(self._owed_least, call.scopes, pico_usd - call.owed)
+        call.owed = pico_usd
 
     def _exorcise(self, now: datetime) -> None:
         gone = [each for each in self.ghosts if each.ends_at <= now]

@@ -205,7 +205,6 @@ class LeaseStorm:
         money = funds.reservation
         reserved = 0 if money is None else money.pico_usd
         seen = Seen(broker.name, _names(request), reserved, self._cost(request))
-
         record = attempts.dispatch(
             request,
             CANDIDATE,
@@ -239,6 +238,7 @@ class LeaseStorm:
         attempt_id = opened.record.attempt_id
         cost = self.oracle.calls[attempt_id].cost
         await asyncio.sleep(self._think_s())
+        self.oracle.answered(attempt_id)
         inputs = estimation.input_tokens(funds.request)
         output = (cost - inputs * INPUT_PICO_USD) // OUTPUT_PICO_USD
         settled = Settlement(
