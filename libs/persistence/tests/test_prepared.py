@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Executable, Table, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from persistence.database import Database
-from persistence.prepared import Prepared, parameters
-from persistence.tables import DialectName, insert_into
+from persistence.prepared import Prepared, whole_row
+from persistence.tables import DialectName
 
 ROW: Final = {
     "id": "a",
@@ -24,8 +24,7 @@ def added(account: Table, *, tolerant: bool = False) -> Prepared:
     """Return an INSERT of one account."""
 
     def build(dialect: DialectName) -> Executable:
-        values = parameters(each.name for each in account.columns)
-        statement = insert_into(account, dialect).values(values)
+        statement = whole_row(account, dialect)
         return statement.on_conflict_do_nothing() if tolerant else statement
 
     return Prepared(build)
@@ -107,3 +106,26 @@ async def test_missing_value_is_said(database: Database, account: Table) -> None
         await database.run(lambda conn: added(account).change(conn, forgotten))
     rows = await database.read(lambda c: found(account).rows(c, {"at_least": 0}))
     assert list(rows) == []
+
+
+async def test_values_that_the_statement_does_not_name_are_left_alone(
+    database: Database, account: Table
+) -> None:
+    """A whole row may be handed to a statement that changes a part of it."""
+    change = (
+        update(account)
+        .where(account.c.id == bindparam("at_id"))
+        .values(version=bindparam("version"))
+    )
+    versioned = Prepared(lambda _: change)
+    other = ROW | {"at_id": "a", "version": 2, "balance": 99}
+
+    def transaction(conn: Connection) -> None:
+        added(account).change(conn, ROW)
+        assert versioned.change(conn, other) == 1
+        versioned.change_all(conn, [other | {"version": 3}])
+
+    await database.run(transaction)
+    row = await database.read(lambda c: found(account).first(c, {"at_least": 0}))
+    assert row is not None
+    assert (row.version, row.balance) == (3, 7)

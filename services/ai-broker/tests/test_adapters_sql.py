@@ -149,6 +149,34 @@ async def test_a_stale_claim_is_not_renewed(database: Database) -> None:
     assert not await store.run(lambda work: work.renew(held, later))
 
 
+async def test_only_the_claim_in_force_ends_its_completion(database: Database) -> None:
+    """A stale fence changes nothing, and what has ended is not ended again."""
+    store = store_on(database, [])
+    failed = Failed(error=ErrorEnvelope(problem=problem(Code.CANCELLED, "x")))
+    held = replace(HELD, fence=2)
+    await store.run(lambda work: work.add_completion(held))
+    stale = completions.failed(HELD, failed, NOW)
+    assert not await store.run(lambda work: work.end_completion(stale))
+    assert await store.read(lambda work: work.completion("acme", "step_1:0")) == held
+    ended = completions.failed(held, failed, NOW)
+    assert await store.run(lambda work: work.end_completion(ended))
+    assert await store.read(lambda work: work.completion("acme", "step_1:0")) == ended
+    assert not await store.run(lambda work: work.end_completion(ended))
+
+
+async def test_an_open_attempt_is_settled_once(database: Database) -> None:
+    """Whoever comes second is told so, and the first one's record stays."""
+    store = store_on(database, [])
+    opened = open_attempt()
+    await store.run(lambda work: work.add_attempt(opened))
+    first = attempts.give_up(opened, NOW)
+    second = attempts.give_up(opened, NOW + timedelta(seconds=1))
+    assert await store.run(lambda work: work.settle_attempt(first))
+    assert not await store.run(lambda work: work.settle_attempt(second))
+    (found,) = await store.read(lambda work: work.attempts("acme", "step_1:0"))
+    assert found == first
+
+
 async def test_only_abandoned_attempts_are_overdue(database: Database) -> None:
     """A live claim, an early deadline and a settled attempt are left alone."""
     store = store_on(database, [])

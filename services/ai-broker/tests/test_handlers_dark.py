@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from broker_world import DONE, GOOD, Sink, World, play
@@ -131,6 +132,39 @@ def test_with_everybody_dark_the_first_due_is_waited_for() -> None:
             desk, model="smart", completion_id="later", **world.within(60)
         )
         assert patient.text == "Good day"
+
+    play(scene)
+
+
+def test_nobody_waits_long_behind_somebody_elses_probe() -> None:
+    """However much time is left: the others' probes may never end."""
+
+    async def scene(world: World) -> None:
+        desk = world.replica("a")
+        world.first.always = world.second.always = [DARK]
+        for number in range(8):
+            await world.ask(
+                desk, model="smart", completion_id=f"dark:{number}", **world.within(20)
+            )
+        await world.clock.sleep(120)  # every pause is over
+        world.first.always = world.second.always = [500.0]
+
+        async def probing(name: str) -> Sink:
+            return await world.ask(
+                desk, model="smart", completion_id=name, **world.within(100)
+            )
+
+        async def waiting() -> timedelta:
+            await world.clock.sleep(1)
+            began = world.clock.now()
+            sink = await world.ask(
+                desk, model="smart", completion_id="behind", **world.within(90)
+            )
+            assert sink.code is Code.UNAVAILABLE
+            return world.clock.now() - began
+
+        *_, waited = await asyncio.gather(probing("one"), probing("two"), waiting())
+        assert timedelta(seconds=8) < waited < timedelta(seconds=12)
 
     play(scene)
 

@@ -4,8 +4,8 @@ What a process imports lives as long as it does, so it is never searched for gar
 Without this the collector walks the same hundred thousand objects again and again:
 a fifth of a service's start, and later a pause of nearly a tenth of a second for
 whichever request is under way. What lives on are the objects of requests in progress,
-so the collector also waits for more of them than Python's default of 700: with it, a
-fifth of ai-broker's CPU under load was spent on finding nothing.
+so the collector also waits for more of them than Python's default of 700: with that,
+about a tenth of ai-broker's CPU under load was spent on finding nothing.
 """
 
 import gc

@@ -14,12 +14,22 @@ from operator import itemgetter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import BindParameter, Connection, Dialect, Executable, Select, bindparam
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Dialect,
+    Executable,
+    Select,
+    Table,
+    bindparam,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-from persistence.tables import DialectName, dialect_of
+from persistence.tables import DialectName, dialect_of, insert_into
 
 if TYPE_CHECKING:
     import sqlite3 as driver
@@ -37,11 +47,18 @@ def parameters(names: Iterable[str]) -> dict[str, BindParameter[Any]]:
     return {name: bindparam(name) for name in names}
 
 
+def whole_row(table: Table, dialect: DialectName) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT of a row with all of its columns."""
+    names = (column.name for column in table.columns)
+    return insert_into(table, dialect).values(parameters(names))
+
+
 class Prepared:
     """
     A statement with named ``bindparam``s, or an INSERT of whole rows.
 
-    A violated constraint is SQLAlchemy's ``IntegrityError`` on either dialect.
+    Values that it does not name are left alone, so a whole row may be handed in. A
+    violated constraint is SQLAlchemy's ``IntegrityError`` on either dialect.
 
     Args:
         build: Makes it for a dialect; called once for each.
@@ -49,52 +66,70 @@ class Prepared:
 
     def __init__(self, build: Callable[[DialectName], Executable]) -> None:
         self._build = build
-        self._built: dict[DialectName, Executable] = {}
         self._compiled: _Compiled | None = None
+        self._stated: _Stated | None = None
 
     def change(self, conn: Connection, values: Values) -> int:
         """Run it; return how many rows it has changed."""
         if dialect_of(conn) == "sqlite":
             return self._on_sqlite(conn, values).rowcount
-        return conn.execute(self._statement("postgresql"), values).rowcount
+        stated = self._elsewhere(conn.dialect)
+        return conn.execute(stated.statement, stated.own(values)).rowcount
 
     def change_all(self, conn: Connection, values: Sequence[Values]) -> None:
         """Run it once for each of many."""
         if not values:
             return
         if dialect_of(conn) == "sqlite":
-            compiled = self._for(conn.dialect)
+            compiled = self._for_sqlite(conn.dialect)
             with _as_integrity_error(compiled):
                 bound = (compiled.bound(each) for each in values)
                 _raw(conn).executemany(compiled.text, bound)
         else:
-            conn.execute(self._statement("postgresql"), values)
+            stated = self._elsewhere(conn.dialect)
+            conn.execute(stated.statement, [stated.own(each) for each in values])
 
     def rows(self, conn: Connection, values: Values) -> Sequence[Row]:
         """Run it; return its rows, with a field for each column."""
         if dialect_of(conn) == "sqlite":
             cursor = self._on_sqlite(conn, values)
-            return self._for(conn.dialect).rows_of(cursor)
-        return conn.execute(self._statement("postgresql"), values).all()
+            return self._for_sqlite(conn.dialect).rows_of(cursor)
+        stated = self._elsewhere(conn.dialect)
+        return conn.execute(stated.statement, stated.own(values)).all()
 
     def first(self, conn: Connection, values: Values) -> Row | None:
         """Run it; return its first row."""
         return next(iter(self.rows(conn, values)), None)
 
     def _on_sqlite(self, conn: Connection, values: Values) -> "driver.Cursor":
-        compiled = self._for(conn.dialect)
+        compiled = self._for_sqlite(conn.dialect)
         with _as_integrity_error(compiled):
             return _raw(conn).execute(compiled.text, compiled.bound(values))
 
-    def _for(self, dialect: Dialect) -> "_Compiled":
+    def _for_sqlite(self, dialect: Dialect) -> "_Compiled":
         if self._compiled is None:
-            self._compiled = _compiled(self._statement("sqlite"), dialect)
+            self._compiled = _compiled(self._build("sqlite"), dialect)
         return self._compiled
 
-    def _statement(self, name: DialectName) -> Executable:
-        if name not in self._built:
-            self._built[name] = self._build(name)
-        return self._built[name]
+    def _elsewhere(self, dialect: Dialect) -> "_Stated":
+        if self._stated is None:
+            statement = self._build("postgresql")
+            binds = _sql_of(statement, dialect).binds.values()
+            names = frozenset(each.key for each in binds if each.required)
+            self._stated = _Stated(statement, names)
+        return self._stated
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """What SQLAlchemy is given, and the values that it may be told."""
+
+    statement: Executable
+    names: frozenset[str]
+
+    def own(self, values: Values) -> Values:
+        """Return the statement's values: SQLAlchemy would write any column it gets."""
+        return {name: value for name, value in values.items() if name in self.names}
 
 
 @dataclass(frozen=True)
@@ -149,7 +184,7 @@ def _as_integrity_error(compiled: _Compiled) -> Generator[None]:
 
 
 def _compiled(statement: Executable, dialect: Dialect) -> _Compiled:
-    compiled = cast("SQLCompiler", statement.compile(dialect=dialect))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- every Executable that is run has it
+    compiled = _sql_of(statement, dialect)
     names = compiled.positiontup or []
     binds = {compiled.bind_names[each]: each for each in compiled.binds.values()}
     into = [_into(binds[name].type, dialect) for name in names]
@@ -160,6 +195,12 @@ def _compiled(statement: Executable, dialect: Dialect) -> _Compiled:
     selected = list(statement.selected_columns) if isinstance(statement, Select) else []
     columns = tuple((each.name, _out_of(each.type, dialect)) for each in selected)
     return _Compiled(compiled.string, _picking(names), conversions, constants, columns)
+
+
+def _sql_of(statement: Executable, dialect: Dialect) -> SQLCompiler:
+    # Every Executable that can be run compiles, which its type does not say.
+    compile_for = cast("ClauseElement", statement).compile
+    return cast("SQLCompiler", compile_for(dialect=dialect))
 
 
 def _picking(names: Sequence[str]) -> Callable[[Values], tuple[object, ...]]:

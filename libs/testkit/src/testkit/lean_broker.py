@@ -122,7 +122,7 @@ class MemoryWork:
 
     def renew(self, held: Held, until: datetime) -> bool:
         """Renew nothing: a storm's claims have ended from the start."""
-        raise NotImplementedError(f"renew {held.completion_id} until {until}")
+        raise AssertionError(f"renewed: {held.completion_id} until {until}")
 
     def attempts(self, tenant: str, completion_id: str) -> Sequence[Attempt]:
         """Return the attempts of a completion."""
@@ -141,7 +141,7 @@ class MemoryWork:
 
     def end_completion(self, held: Held) -> bool:
         """End no completion: a storm has no answers."""
-        raise NotImplementedError(f"end {held.completion_id}")
+        raise AssertionError(f"answered: {held.completion_id}")
 
     def settle_attempt(self, attempt: Attempt) -> bool:
         """Save an attempt as settled; False when it has been settled already."""
@@ -170,7 +170,7 @@ class MemoryWork:
         self, request: CompletionRequest, answer: Completion, candidate: Candidate
     ) -> None:
         """Keep no answer: a storm has none."""
-        raise NotImplementedError(f"keep {request} {answer} {candidate}")
+        raise AssertionError(f"kept: {request} {answer} {candidate}")
 
     def lends(self, lease_id: str) -> bool:
         """Tell whether a lease may be reserved under."""

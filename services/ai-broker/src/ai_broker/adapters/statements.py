@@ -7,19 +7,11 @@ row begin with ``at_``.
 
 from typing import Any, Final
 
-from sqlalchemy import Select, Table, Update, bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Select, Update, bindparam, select, update
 
 from ai_broker.adapters.tables import ATTEMPT, COMPLETION, OPEN
 from ai_broker.domain.completion import State
-from persistence.prepared import Prepared, parameters
-from persistence.tables import DialectName, insert_into
-
-
-def _added(table: Table, dialect: DialectName) -> sqlite.Insert | postgresql.Insert:
-    return insert_into(table, dialect).values(
-        parameters(each.name for each in table.columns)
-    )
+from persistence.prepared import Prepared, parameters, whole_row
 
 
 def _completion() -> Select[Any]:
@@ -76,13 +68,13 @@ ATTEMPT_CHANGES: Final = (
 READ_COMPLETION: Final = Prepared(lambda _: _completion())
 LOCK_COMPLETION: Final = Prepared(lambda _: _completion().with_for_update())
 ADD_COMPLETION: Final = Prepared(
-    lambda dialect: _added(COMPLETION, dialect).on_conflict_do_nothing()
+    lambda dialect: whole_row(COMPLETION, dialect).on_conflict_do_nothing()
 )
 SAVE_COMPLETION: Final = Prepared(lambda _: _changed_completion(*COMPLETION_CHANGES))
 END_COMPLETION: Final = Prepared(lambda _: _held_completion(*ENDED))
 RENEW_CLAIM: Final = Prepared(lambda _: _held_completion("until"))
 READ_ATTEMPTS: Final = Prepared(lambda _: _attempts())
-ADD_ATTEMPT: Final = Prepared(lambda dialect: _added(ATTEMPT, dialect))
+ADD_ATTEMPT: Final = Prepared(lambda dialect: whole_row(ATTEMPT, dialect))
 SAVE_ATTEMPT: Final = Prepared(lambda _: _changed_attempt())
 SETTLE_ATTEMPT: Final = Prepared(
     lambda _: _changed_attempt().where(ATTEMPT.c.state == OPEN)

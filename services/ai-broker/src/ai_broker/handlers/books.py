@@ -153,7 +153,7 @@ def close_answered(
     told = {"attempts": _summaries(_with(settled, known))}
     answer = answer.model_copy(update=told)
     is_mine = work.end_completion(completions.answered(held, answer, now))
-    if not (is_mine and work.settle_attempt(settled)):
+    if not work.settle_attempt(settled):
         close_attempt(work, opened, settlement, now)
     return answer if is_mine else None
 
